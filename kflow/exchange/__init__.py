@@ -1,0 +1,1 @@
+"""A local exchange that speaks Kalshi's wire on loopback."""

@@ -1,0 +1,1 @@
+"""Kalshi's wire: signing, messages, the feed, REST market data."""

@@ -1,0 +1,1 @@
+"""From socket to journal to books to tables."""

@@ -1,0 +1,1 @@
+"""Give a session back: load, verify, export, serve."""

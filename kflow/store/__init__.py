@@ -1,0 +1,1 @@
+"""Where recordings lie: the journal of raw frames and PostgreSQL."""
