@@ -1,0 +1,5 @@
+"""`python -m kflow` is `kflow`."""
+
+from kflow.cli.main import main
+
+main()
