@@ -53,6 +53,10 @@ class ManualClock:
         return self._mono_ns
 
     async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            # Already due: waiting for the next `advance` would hang a test that never calls it.
+            await asyncio.sleep(0)
+            return
         due = self._mono_ns + round(seconds * NS_PER_S)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (due, next(self._order), future))
@@ -60,6 +64,8 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Move both clocks forward and wake every sleeper that is due."""
+        if seconds < 0:
+            raise ValueError("a monotonic clock cannot go back; step_wall moves the wall clock alone")
         step = round(seconds * NS_PER_S)
         self._wall_ns += step
         self._mono_ns += step
