@@ -1,0 +1,93 @@
+"""The state of a feed protocol as bytes, so that a journal can be read from the middle."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kflow.errors import JournalError
+from kflow.kalshi.protocol import FeedProtocol, LiveBook, Ranges, valid_prices
+from kflow.kalshi.subscriptions import State
+from kflow.market.events import Level, Side
+
+
+class _BookState(msgspec.Struct, array_like=True):
+    market: str
+    sid: int
+    live: bool
+    started: bool
+    version: int
+    yes: tuple[Level, ...]
+    no: tuple[Level, ...]
+    checked: bool  # the book's prices are held against the market's grid
+
+
+class _State(msgspec.Struct, array_like=True):
+    use_yes_price: bool
+    subscriptions: State
+    books: list[_BookState]
+    grids: dict[str, Ranges]
+    group_ts: str | None
+    group: list[str]
+    unplaced: int
+    frames: int
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(dict[int, _State])
+
+
+def save(protocols: dict[int, FeedProtocol]) -> bytes:
+    """Every connection's protocol, by connection number."""
+    return _ENCODER.encode({number: _state(protocol) for number, protocol in protocols.items()})
+
+
+def load(data: bytes) -> dict[int, FeedProtocol]:
+    """Protocols as they were, to go on reading with: they ask for nothing. Raises JournalError."""
+    try:
+        states = _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise JournalError(f"a checkpoint cannot be read: {error}", hint="read from an earlier segment") from None
+    return {number: _protocol(state) for number, state in states.items()}
+
+
+def _state(protocol: FeedProtocol) -> _State:
+    books = [
+        _BookState(
+            book.market,
+            book.sid,
+            book.live,
+            book.started,
+            book.version,
+            book.levels(Side.YES),
+            book.levels(Side.NO),
+            book.grid is not None,
+        )
+        for book in protocol.books.values()
+    ]
+    group_ts, group, unplaced = protocol.group_state()
+    return _State(
+        protocol.use_yes_price,
+        protocol.subscriptions.state(),
+        books,
+        protocol.grids,
+        group_ts,
+        group,
+        unplaced,
+        protocol.frames,
+    )
+
+
+def _protocol(state: _State) -> FeedProtocol:
+    protocol = FeedProtocol(use_yes_price=state.use_yes_price, passive=True)
+    protocol.subscriptions.restore(state.subscriptions)
+    protocol.grids = state.grids
+    for kept in state.books:
+        book = LiveBook(kept.market, kept.sid, valid_prices(state.grids.get(kept.market)) if kept.checked else None)
+        book.replace(kept.yes, kept.no)
+        book.live, book.started, book.version = kept.live, kept.started, kept.version
+        protocol.books[kept.market] = book
+    protocol.restore_group(state.group_ts, state.group, state.unplaced)
+    protocol.frames = state.frames
+    return protocol

@@ -1,0 +1,398 @@
+"""One connection to the order book channel, without its socket: frames in, events, gaps and commands out.
+
+The same object serves the recorder, the reader of a journal and the check of a truth log, so that all three see the
+same books. It knows no clock: whoever feeds it sets `now_ns` (monotonic) before each chunk of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from kflow.errors import BookError, MalformedFrame, Unrepresentable
+from kflow.kalshi import wire
+from kflow.kalshi.subscriptions import Subscription, Subscriptions
+from kflow.market.book import Book
+from kflow.market.events import (
+    BookDelta,
+    BookSnapshot,
+    FeedEvent,
+    Gap,
+    GapKind,
+    Level,
+    Other,
+    Side,
+    SnapshotReason,
+    Ticker,
+    Trade,
+)
+from kflow.market.grid import Grid
+from kflow.units import DOLLAR, PRICES, SIZES, Price, Size
+
+_SIDES: Final = {"yes": 0, "no": 1}
+_TAKERS: Final = {"yes": int(Side.YES), "no": int(Side.NO), None: None}
+
+
+Ranges = list[dict[str, str]]
+
+
+@lru_cache(maxsize=256)
+def _prices_of(ranges: bytes) -> frozenset[Price]:
+    """Valid prices of a grid; markets share a handful of grids."""
+    return frozenset(Grid.parse(msgspec.json.decode(ranges, type=Ranges)).prices())
+
+
+def valid_prices(ranges: Ranges | None) -> Container[Price] | None:
+    """Prices on the grid, or None where it is not known."""
+    return None if ranges is None else _prices_of(msgspec.json.encode(ranges))
+
+
+class LiveBook(Book):
+    """A book and what the connection knows of it."""
+
+    __slots__ = ("grid", "sid", "started")
+
+    def __init__(self, market: str, sid: int, grid: Container[Price] | None) -> None:
+        super().__init__(market)
+        self.sid = sid
+        # A snapshot has come on this sid.
+        self.started = False
+        # Valid prices, where they are known.
+        self.grid = grid
+
+
+class FeedProtocol:
+    """Books, sequence numbers and subscriptions of one connection.
+
+    After each chunk the caller takes `gaps` and `changed`, and sends `subscriptions.outbox`.
+    """
+
+    def __init__(self, *, use_yes_price: bool = False, passive: bool = False) -> None:
+        # True: NO levels arrive as YES prices (section 4.2). Part of the recording, so fixed for the connection.
+        self.use_yes_price: Final = use_yes_price
+        self.subscriptions = Subscriptions(use_yes_price=use_yes_price, passive=passive)
+        self.books: dict[str, LiveBook] = {}
+        # The venue's `price_ranges` by market; prices of a market that is absent are not checked.
+        self.grids: dict[str, Ranges] = {}
+        # What went wrong since the caller last looked; cleared by the caller.
+        self.gaps: list[Gap] = []
+        # Markets whose book may be looked at anew; cleared by the caller.
+        self.changed: set[str] = set()
+        # The open group: venue stamp of the last delta, and the books it touched (design 1.5).
+        self._group_ts: str | None = None
+        self._group: list[LiveBook] = []
+        # Malformed frames whose subscription is unknown: each will show as one missing seq.
+        self._unplaced = 0
+        # Frames received so far.
+        self.frames = 0
+
+    @property
+    def now_ns(self) -> int:
+        return self.subscriptions.now_ns
+
+    @now_ns.setter
+    def now_ns(self, mono_ns: int) -> None:
+        self.subscriptions.now_ns = mono_ns
+
+    def receive(self, raw: bytes) -> FeedEvent:
+        """Account for one frame. Never raises: what is wrong with it is told in `gaps`."""
+        self.frames += 1
+        try:
+            message = wire.decode(raw)
+        except MalformedFrame as error:
+            return self._malformed(raw, str(error))
+        kind = type(message)
+        try:
+            if kind is wire.Delta:
+                return self._delta(message, raw)  # type: ignore[arg-type]
+            if kind is wire.Snapshot:
+                return self._snapshot(message, raw)  # type: ignore[arg-type]
+            if kind is wire.TradeMessage:
+                return self._trade(message, raw)  # type: ignore[arg-type]
+            if kind is wire.TickerMessage:
+                return self._ticker(message)  # type: ignore[arg-type]
+            return self._control(message, raw)  # type: ignore[arg-type]
+        except (Unrepresentable, KeyError, msgspec.MsgspecError) as error:
+            return self._bad_body(message, raw, str(error))
+
+    # --- books
+
+    def _delta(self, message: wire.Delta, raw: bytes) -> FeedEvent:
+        body = message.msg
+        price = PRICES[body.price_dollars]
+        change = SIZES[body.delta_fp]
+        side = _SIDES[body.side]
+        if side and self.use_yes_price:
+            price = Price(DOLLAR - price)
+        sid, seq = message.sid, message.seq
+        subscription = self.subscriptions.of(sid)
+        if not self._in_order(subscription, seq):
+            return self._ignored(subscription, seq, body.market_ticker, raw)
+        market, ts = body.market_ticker, body.ts
+        if ts != self._group_ts or ts is None:
+            self.end_group()
+            self._group_ts = ts
+        book = self.books.get(market)
+        if book is None or not book.live:
+            if book is None:
+                self._unknown_market(subscription, market)
+            return BookDelta(market, sid, seq, side, price, change, None, ts, body.ts_ms)
+        size = self._apply(book, side, price, change)
+        return BookDelta(market, sid, seq, side, price, change, size, ts, body.ts_ms)
+
+    def _apply(self, book: LiveBook, side: int, price: Price, change: Size) -> Size | None:
+        if book.grid is not None and price not in book.grid:
+            self._invalidate(book, GapKind.OFF_GRID, f"{price} is not on the market's grid")
+            return None
+        try:
+            size = book.apply(side, price, change)
+        except BookError as error:
+            self._invalidate(book, GapKind.NEGATIVE, str(error))
+            return None
+        group = self._group
+        if not group or group[-1] is not book:
+            group.append(book)
+        return size
+
+    def _snapshot(self, message: wire.Snapshot, raw: bytes) -> FeedEvent:
+        body = message.msg
+        market, sid, seq = body.market_ticker, message.sid, message.seq
+        yes = tuple([(PRICES[p], SIZES[s]) for p, s in body.yes_dollars_fp or ()])
+        no = tuple([(PRICES[p], SIZES[s]) for p, s in body.no_dollars_fp or ()])
+        if self.use_yes_price:
+            no = tuple([(Price(DOLLAR - p), s) for p, s in reversed(no)])
+        subscription = self.subscriptions.of(sid)
+        if not self._in_order(subscription, seq):
+            return self._ignored(subscription, seq, market, raw)
+        self.end_group()
+        book = self.books.get(market)
+        if book is None:
+            book = self.books[market] = LiveBook(market, sid, valid_prices(self.grids.get(market)))
+        reason = self._reason(book, sid, message.id)
+        self._adopt(book, sid, yes, no, reason)
+        return BookSnapshot(market, body.market_id, sid, seq, yes, no, reason, message.sending_ts_ms)
+
+    def _reason(self, book: LiveBook, sid: int, command: int | None) -> SnapshotReason:
+        if self.subscriptions.answered(book.market, command):
+            return SnapshotReason.CHECK if book.live else SnapshotReason.RESYNC
+        return SnapshotReason.VENUE if book.started and book.sid == sid else SnapshotReason.SUBSCRIBE
+
+    def _adopt(
+        self, book: LiveBook, sid: int, yes: tuple[Level, ...], no: tuple[Level, ...], reason: SnapshotReason
+    ) -> None:
+        if reason is SnapshotReason.CHECK and book.live and not _equal(book, yes, no):
+            self.gaps.append(Gap(GapKind.MISMATCH, sid, book.market, None, None, "a check snapshot differs"))
+        grid = book.grid
+        if grid is not None and any(price not in grid for side in (yes, no) for price, _ in side):
+            # A whole book off its grid: the grid is out of date, not the book. The venue is right.
+            self.gaps.append(Gap(GapKind.OFF_GRID, sid, book.market, None, None, "a snapshot is off the known grid"))
+            book.grid = None
+        try:
+            book.replace(yes, no)
+        except BookError as error:
+            self._invalidate(book, GapKind.NEGATIVE, str(error))
+            return
+        book.sid, book.started = sid, True
+        self.subscriptions.of(sid).markets[book.market] = None
+        if book.crossed:
+            self._invalidate(book, GapKind.CROSSED, "a snapshot is crossed")
+            return
+        book.live = True
+        book.version += 1
+        self.changed.add(book.market)
+
+    def end_group(self) -> None:
+        """The venue's microsecond is over: its books may be judged and seen."""
+        if not self._group:
+            return
+        for book in self._group:
+            if not book.live:
+                continue
+            if book.crossed:
+                self._invalidate(book, GapKind.CROSSED, "best YES bid + best NO bid > $1")
+                continue
+            book.version += 1
+            self.changed.add(book.market)
+        self._group.clear()
+
+    def open_books(self) -> Sequence[LiveBook]:
+        """Books whose last change may be half of a group."""
+        return self._group
+
+    def group_state(self) -> tuple[str | None, list[str], int]:
+        """What a checkpoint keeps of the open group."""
+        return self._group_ts, [book.market for book in self._group], self._unplaced
+
+    def restore_group(self, group_ts: str | None, group: list[str], unplaced: int) -> None:
+        self._group_ts, self._unplaced = group_ts, unplaced
+        self._group = [self.books[market] for market in group]
+
+    # --- what goes wrong
+
+    def _in_order(self, subscription: Subscription, seq: int) -> bool:
+        """False where the frame is a repeated or late one, which must not be applied."""
+        if seq == subscription.sequence.next:
+            subscription.sequence.next = seq + 1
+            return True
+        expected = subscription.sequence.next
+        kind = subscription.sequence.check(seq)
+        if kind is None:
+            return True
+        if kind is GapKind.SEQUENCE and seq - expected <= self._unplaced:
+            self._unplaced -= seq - expected  # the malformed frames reported before
+            return True
+        self.gaps.append(Gap(kind, subscription.sid, None, expected, seq, _lost(kind, expected, seq)))
+        if kind in (GapKind.SEQUENCE, GapKind.RESET):
+            self.end_group()
+            self._stale(subscription)
+            return True
+        return False
+
+    def _stale(self, subscription: Subscription) -> None:
+        """The lost frame may belong to any market of the subscription."""
+        for market in subscription.markets:
+            book = self.books.get(market)
+            if book is not None and book.sid == subscription.sid:
+                book.live = False
+                self.changed.add(market)
+        self.subscriptions.resync(subscription)
+
+    def _invalidate(self, book: LiveBook, kind: GapKind, detail: str) -> None:
+        book.live = False
+        self.changed.add(book.market)
+        self.gaps.append(Gap(kind, book.sid, book.market, None, None, detail))
+        subscription = self.subscriptions.of(book.sid)
+        self.subscriptions.resync(subscription, [book.market])
+
+    def _unknown_market(self, subscription: Subscription, market: str) -> None:
+        self.books[market] = LiveBook(market, subscription.sid, valid_prices(self.grids.get(market)))
+        subscription.markets[market] = None
+        self._invalidate(self.books[market], GapKind.NO_SNAPSHOT, "a delta came before any snapshot")
+
+    def _ignored(self, subscription: Subscription, seq: int, market: str | None, raw: bytes) -> Other:
+        return Other("ignored", market, subscription.sid, seq, raw)
+
+    def _malformed(self, raw: bytes, detail: str) -> Other:
+        """A frame that cannot be placed: any book of the connection may have missed a change."""
+        envelope = wire.envelope_of(raw)
+        if envelope is not None and envelope.sid is not None and envelope.seq is not None:
+            return self._misplaced(envelope.sid, envelope.seq, raw, detail)
+        self.gaps.append(Gap(GapKind.MALFORMED, None, None, None, None, detail))
+        self._unplaced += 1
+        self.end_group()
+        for subscription in self.subscriptions.sequenced():
+            self._stale(subscription)
+        return Other("malformed", None, None, None, raw)
+
+    def _bad_body(self, message: wire.Message, raw: bytes, detail: str) -> Other:
+        """The frame is a message, but a value in it is not what it should be."""
+        if message.sid is not None and message.seq is not None:
+            return self._misplaced(message.sid, message.seq, raw, detail)
+        self.gaps.append(Gap(GapKind.MALFORMED, message.sid, None, None, None, detail))
+        return Other("malformed", None, message.sid, message.seq, raw)
+
+    def _misplaced(self, sid: int, seq: int, raw: bytes, detail: str) -> Other:
+        subscription = self.subscriptions.of(sid)
+        if self._in_order(subscription, seq):
+            self.gaps.append(Gap(GapKind.MALFORMED, sid, None, seq, seq, detail))
+            self.end_group()
+            self._stale(subscription)
+        return Other("malformed", None, sid, seq, raw)
+
+    # --- the other channels
+
+    def set_grid(self, market: str, ranges: Ranges) -> None:
+        """Check the market's prices against this grid from now on. Raises DataError for a grid that is none."""
+        prices = valid_prices(ranges)
+        self.grids[market] = ranges
+        book = self.books.get(market)
+        if book is not None:
+            book.grid = prices
+
+    def _trade(self, message: wire.TradeMessage, raw: bytes) -> FeedEvent:
+        body = message.msg
+        price, size = PRICES[body.yes_price_dollars], SIZES[body.count_fp]
+        taker = _TAKERS[body.taker_outcome_side or body.taker_side]
+        if message.seq is not None:
+            subscription = self.subscriptions.of(message.sid)
+            if not self._in_order(subscription, message.seq):
+                return self._ignored(subscription, message.seq, body.market_ticker, raw)
+        return Trade(
+            body.market_ticker,
+            message.sid,
+            message.seq,
+            body.trade_id,
+            price,
+            size,
+            taker,
+            body.is_block_trade,
+            body.ts_ms,
+        )
+
+    def _ticker(self, message: wire.TickerMessage) -> Ticker:
+        body = message.msg
+        self.subscriptions.of(message.sid)
+        return Ticker(
+            body.market_ticker,
+            message.sid,
+            _price(body.price_dollars),
+            _price(body.yes_bid_dollars),
+            _price(body.yes_ask_dollars),
+            _size(body.yes_bid_size_fp),
+            _size(body.yes_ask_size_fp),
+            _size(body.volume_fp),
+            _size(body.open_interest_fp),
+            body.ts_ms,
+        )
+
+    def _control(self, message: wire.Envelope, raw: bytes) -> Other:
+        sid, seq = message.sid, message.seq
+        if sid is not None and seq is not None:
+            subscription = self.subscriptions.of(sid)
+            if not self._in_order(subscription, seq):
+                return self._ignored(subscription, seq, None, raw)
+        if message.type == "market_lifecycle_v2":
+            return self._lifecycle(message, raw)
+        lost = self.subscriptions.control(message)
+        if lost is not None:
+            gap, subscription = lost
+            self.gaps.append(gap)
+            self.end_group()
+            self._stale(subscription)
+        return Other(message.type, None, sid, seq, raw)
+
+    def _lifecycle(self, message: wire.Envelope, raw: bytes) -> Other:
+        body = _LIFECYCLE.decode(message.msg)
+        if body.price_ranges:
+            self.set_grid(body.market_ticker, body.price_ranges)
+        return Other(message.type, body.market_ticker, message.sid, message.seq, raw)
+
+
+class _LifecycleBody(msgspec.Struct):
+    market_ticker: str
+    event_type: str
+    price_ranges: Ranges | None = None
+
+
+_LIFECYCLE: Final = msgspec.json.Decoder(_LifecycleBody)
+
+
+def _equal(book: Book, yes: tuple[Level, ...], no: tuple[Level, ...]) -> bool:
+    return book.levels(Side.YES) == tuple(sorted(yes)) and book.levels(Side.NO) == tuple(sorted(no))
+
+
+def _lost(kind: GapKind, expected: int, seq: int) -> str:
+    if kind is GapKind.SEQUENCE:
+        return f"{seq - expected} frames are missing"
+    return "the venue counts anew" if kind is GapKind.RESET else "not applied"
+
+
+def _price(text: str | None) -> Price | None:
+    return None if text is None else PRICES[text]
+
+
+def _size(text: str | None) -> Size | None:
+    return None if text is None else SIZES[text]

@@ -1,0 +1,137 @@
+"""Chunks: what one read of the socket brought, decoded. The recorder makes them live, a journal gives them back.
+
+The unit is the socket chunk (design 1.4): its frames share their receive stamps and one write to the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from kflow.errors import JournalError
+from kflow.kalshi import checkpoint
+from kflow.kalshi.protocol import FeedProtocol, Ranges
+from kflow.market.events import FeedEvent, Gap, GapKind
+from kflow.store.journal import RecordKind
+from kflow.store.journal_reader import JournalReader, Record
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A connection was made. Payload of a CONNECTED record."""
+
+    url: str
+    use_yes_price: bool = False
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """A connection ended. Payload of a DISCONNECTED record."""
+
+    reason: str
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """A gap that no frame shows. Payload of a GAP record; times are wall clock."""
+
+    kind: GapKind
+    started_ns: int
+    ended_ns: int | None
+    detail: str
+
+
+class MarketFacts(msgspec.Struct, frozen=True):
+    """What REST said of a market when the session began. One entry of a MARKETS record."""
+
+    ticker: str
+    price_ranges: Ranges
+    info: dict[str, Any]
+
+
+Mark = Opened | Closed | Hole | list[MarketFacts]
+
+_MARKS: Final[dict[int, msgspec.json.Decoder[Any]]] = {
+    RecordKind.CONNECTED: msgspec.json.Decoder(Opened),
+    RecordKind.DISCONNECTED: msgspec.json.Decoder(Closed),
+    RecordKind.GAP: msgspec.json.Decoder(Hole),
+    RecordKind.MARKETS: msgspec.json.Decoder(list[MarketFacts]),
+}
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """Events with the receive stamps they share, and the journal offsets they lie between."""
+
+    connection: int
+    wall_ns: int
+    mono_ns: int
+    start: int
+    end: int
+    events: list[FeedEvent]
+    gaps: list[Gap]
+    mark: Mark | None = None
+
+
+class JournalDecoder:
+    """Turns records into chunks, keeping the protocol of each connection."""
+
+    def __init__(self) -> None:
+        self.protocols: dict[int, FeedProtocol] = {}
+        self._grids: dict[str, Ranges] = {}
+
+    def decode(self, record: Record) -> Chunk | None:
+        """The chunk of a record, or None for one that carries no rows (commands, checkpoints)."""
+        kind = record.kind
+        if kind == RecordKind.FRAME:
+            return self._frame(record)
+        if kind == RecordKind.COMMAND:
+            self._protocol(record.connection).subscriptions.sent(record.payload)
+            return None
+        if kind == RecordKind.CHECKPOINT:
+            self.protocols = checkpoint.load(record.payload)
+            return None
+        decoder = _MARKS.get(kind)
+        if decoder is None:
+            return None
+        try:
+            mark = decoder.decode(record.payload)
+        except msgspec.MsgspecError as error:
+            raise JournalError(f"record at {record.offset} cannot be read: {error}") from None
+        self._apply(record.connection, mark)
+        return Chunk(record.connection, record.wall_ns, record.mono_ns, record.offset, record.end, [], [], mark)
+
+    def _frame(self, record: Record) -> Chunk:
+        protocol = self.protocols.get(record.connection) or self._protocol(record.connection)
+        protocol.now_ns = record.mono_ns
+        event = protocol.receive(record.payload)
+        gaps: list[Gap] = []
+        if protocol.gaps:
+            gaps, protocol.gaps = protocol.gaps, gaps
+        return Chunk(record.connection, record.wall_ns, record.mono_ns, record.offset, record.end, [event], gaps)
+
+    def _apply(self, connection: int, mark: Mark) -> None:
+        if isinstance(mark, Opened):
+            self.protocols = {connection: self._new(use_yes_price=mark.use_yes_price)}
+        elif isinstance(mark, list):
+            self._grids.update({facts.ticker: facts.price_ranges for facts in mark})
+
+    def _protocol(self, connection: int) -> FeedProtocol:
+        """A truth log has no CONNECTED records: its connections begin with their first frame."""
+        return self.protocols.setdefault(connection, self._new(use_yes_price=False))
+
+    def _new(self, *, use_yes_price: bool) -> FeedProtocol:
+        protocol = FeedProtocol(use_yes_price=use_yes_price, passive=True)
+        for market, ranges in self._grids.items():
+            protocol.set_grid(market, ranges)
+        return protocol
+
+
+def read_chunks(reader: JournalReader, start: int = 0, end: int | None = None) -> Iterator[Chunk]:
+    """Chunks of the records that end behind `start`, up to `end`.
+
+    Reading begins at the checkpoint before `start`, so that books and counters are what they were there.
+    """
+    decoder = JournalDecoder()
+    for record in reader.records(reader.segment_of(start), end):
+        chunk = decoder.decode(record)
+        if chunk is not None and record.end > start:
+            yield chunk
