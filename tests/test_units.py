@@ -62,15 +62,14 @@ def test_parsers_raise_nothing_but_their_own_error(value: object) -> None:
     for parse in (parse_price, parse_size, parse_money, price_from_cents, size_from_count):
         try:
             result = parse(value)  # type: ignore[operator]
-        except Unrepresentable as error:
-            assert error.exit_code == 6
-        else:
-            assert type(result) is int
-            assert type(value) in (str, int, Decimal)
+        except Unrepresentable:
+            continue
+        assert type(result) is int
+        assert type(value) in (str, int, Decimal)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " 0.5", "0.5 ", "+0.5", ".5", "5e-1", "0_5", "0.56000000000001", "nan", "٠.٥", "1.0001"]
+    "text", ["", " 0.5", "0.5 ", "+0.5", ".5", "5e-1", "0_5", "0.56000000000001", "nan", "\u0660.\u0665", "1.0001"]
 )
 def test_what_is_no_price_is_refused(text: str) -> None:
     with pytest.raises(Unrepresentable) as refused:
