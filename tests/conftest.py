@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["kflow.testing.postgres"]
+
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
