@@ -7,9 +7,11 @@ from typing import Final
 import msgspec
 
 from kflow.errors import JournalError
-from kflow.kalshi.protocol import FeedProtocol, LiveBook, Ranges, valid_prices
+from kflow.kalshi.livebook import LiveBook, Ranges, valid_prices
+from kflow.kalshi.protocol import FeedProtocol
 from kflow.kalshi.subscriptions import State
 from kflow.market.events import Level, Side
+from kflow.units import Price, Size
 
 
 class _BookState(msgspec.Struct, array_like=True):
@@ -29,7 +31,7 @@ class _State(msgspec.Struct, array_like=True):
     books: list[_BookState]
     grids: dict[str, Ranges]
     group_ts: str | None
-    group: list[str]
+    group: list[tuple[str, int, Price, Size]]
     unplaced: int
     frames: int
 

@@ -6,16 +6,15 @@ same books. It knows no clock: whoever feeds it sets `now_ns` (monotonic) before
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from kflow.errors import BookError, MalformedFrame, Unrepresentable
 from kflow.kalshi import wire
+from kflow.kalshi.livebook import Change, LiveBook, Ranges, valid_prices, view_without
 from kflow.kalshi.subscriptions import Subscription, Subscriptions
-from kflow.market.book import Book
+from kflow.market.book import Book, BookView
 from kflow.market.events import (
     BookDelta,
     BookSnapshot,
@@ -29,39 +28,10 @@ from kflow.market.events import (
     Ticker,
     Trade,
 )
-from kflow.market.grid import Grid
 from kflow.units import DOLLAR, PRICES, SIZES, Price, Size
 
 _SIDES: Final = {"yes": 0, "no": 1}
 _TAKERS: Final = {"yes": int(Side.YES), "no": int(Side.NO), None: None}
-
-
-Ranges = list[dict[str, str]]
-
-
-@lru_cache(maxsize=256)
-def _prices_of(ranges: bytes) -> frozenset[Price]:
-    """Valid prices of a grid; markets share a handful of grids."""
-    return frozenset(Grid.parse(msgspec.json.decode(ranges, type=Ranges)).prices())
-
-
-def valid_prices(ranges: Ranges | None) -> Container[Price] | None:
-    """Prices on the grid, or None where it is not known."""
-    return None if ranges is None else _prices_of(msgspec.json.encode(ranges))
-
-
-class LiveBook(Book):
-    """A book and what the connection knows of it."""
-
-    __slots__ = ("grid", "sid", "started")
-
-    def __init__(self, market: str, sid: int, grid: Container[Price] | None) -> None:
-        super().__init__(market)
-        self.sid = sid
-        # A snapshot has come on this sid.
-        self.started = False
-        # Valid prices, where they are known.
-        self.grid = grid
 
 
 class FeedProtocol:
@@ -81,9 +51,9 @@ class FeedProtocol:
         self.gaps: list[Gap] = []
         # Markets whose book may be looked at anew; cleared by the caller.
         self.changed: set[str] = set()
-        # The open group: venue stamp of the last delta, and the books it touched (design 1.5).
+        # The open group (design 1.5): venue stamp of the last delta, and the changes that carried it.
         self._group_ts: str | None = None
-        self._group: list[LiveBook] = []
+        self._group: list[Change] = []
         # Malformed frames whose subscription is unknown: each will show as one missing seq.
         self._unplaced = 0
         # Frames received so far.
@@ -152,9 +122,7 @@ class FeedProtocol:
         except BookError as error:
             self._invalidate(book, GapKind.NEGATIVE, str(error))
             return None
-        group = self._group
-        if not group or group[-1] is not book:
-            group.append(book)
+        self._group.append((book, side, price, change))
         return size
 
     def _snapshot(self, message: wire.Snapshot, raw: bytes) -> FeedEvent:
@@ -208,9 +176,11 @@ class FeedProtocol:
         """The venue's microsecond is over: its books may be judged and seen."""
         if not self._group:
             return
-        for book in self._group:
-            if not book.live:
+        judged: LiveBook | None = None
+        for book, *_ in self._group:
+            if book is judged or not book.live:
                 continue
+            judged = book
             if book.crossed:
                 self._invalidate(book, GapKind.CROSSED, "best YES bid + best NO bid > $1")
                 continue
@@ -218,17 +188,36 @@ class FeedProtocol:
             self.changed.add(book.market)
         self._group.clear()
 
-    def open_books(self) -> Sequence[LiveBook]:
-        """Books whose last change may be half of a group."""
-        return self._group
+    @property
+    def group_open(self) -> bool:
+        """Changes are held back from readers, since more of their microsecond may come."""
+        return bool(self._group)
 
-    def group_state(self) -> tuple[str | None, list[str], int]:
+    def settle(self) -> bool:
+        """Nothing followed for a while: show the open group, but for crossed books, which no group ends with."""
+        whole = {book.market: book for book, *_ in self._group if book.live and not book.crossed}
+        for book in whole.values():
+            book.version += 1
+        self.changed.update(whole)
+        self._group = [change for change in self._group if change[0].market not in whole]
+        return bool(whole)
+
+    def view(self, market: str) -> BookView | None:
+        """The book at the end of its last whole group, or None where there is none."""
+        book = self.books.get(market)
+        if book is None or not book.started:
+            return None
+        half = [change for change in self._group if change[0] is book]
+        return view_without(book, half) if half else book.view()
+
+    def group_state(self) -> tuple[str | None, list[tuple[str, int, Price, Size]], int]:
         """What a checkpoint keeps of the open group."""
-        return self._group_ts, [book.market for book in self._group], self._unplaced
+        group = [(book.market, side, price, change) for book, side, price, change in self._group]
+        return self._group_ts, group, self._unplaced
 
-    def restore_group(self, group_ts: str | None, group: list[str], unplaced: int) -> None:
+    def restore_group(self, group_ts: str | None, group: list[tuple[str, int, Price, Size]], unplaced: int) -> None:
         self._group_ts, self._unplaced = group_ts, unplaced
-        self._group = [self.books[market] for market in group]
+        self._group = [(self.books[market], side, price, change) for market, side, price, change in group]
 
     # --- what goes wrong
 

@@ -12,7 +12,8 @@ import msgspec
 
 from kflow.errors import JournalError
 from kflow.kalshi import checkpoint
-from kflow.kalshi.protocol import FeedProtocol, Ranges
+from kflow.kalshi.livebook import Ranges
+from kflow.kalshi.protocol import FeedProtocol
 from kflow.market.events import FeedEvent, Gap, GapKind
 from kflow.store.journal import RecordKind
 from kflow.store.journal_reader import JournalReader, Record

@@ -1,0 +1,194 @@
+"""The venue's stream, kept alive: connect, sign, subscribe, listen, and again. It never gives up."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import websockets
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from kflow.clock import Clock
+from kflow.errors import JournalError, KflowError, VenueRefused
+from kflow.kalshi import wire
+from kflow.kalshi.auth import ApiKey
+from kflow.kalshi.backoff import Backoff
+from kflow.kalshi.liveness import Liveness
+from kflow.kalshi.protocol import FeedProtocol
+from kflow.kalshi.transport import FastConnection
+
+LOOK_S: Final = 0.1
+_REFUSING: Final = frozenset({401, 403, 429})
+
+
+class FeedListener(Protocol):
+    """Whoever is told what the feed brings. Everything is called on the loop's thread."""
+
+    def opened(self, url: str) -> FeedProtocol:
+        """A connection stands. Returns its protocol, with subscriptions in the outbox. Raises JournalError."""
+
+    def commanded(self, raw: bytes) -> None:
+        """A command is about to be sent."""
+
+    def received(self, frames: list[bytes], wall_ns: int, mono_ns: int) -> None:
+        """One chunk. Raises JournalError where it could not be kept."""
+
+    def idle(self) -> None:
+        """Nothing came for a moment."""
+
+    def closed(self, reason: str) -> None:
+        """The connection is gone."""
+
+
+@dataclass(slots=True)
+class FeedStatus:
+    """What health and metrics tell of the feed."""
+
+    connected: bool = False
+    attempts: int = 0
+    reconnects: int = 0
+    # Why the last connection or attempt ended.
+    reason: str = ""
+
+
+class Feed:
+    """One connection to the stream, renewed for as long as `run` runs."""
+
+    def __init__(
+        self, url: str, key: ApiKey, listener: FeedListener, *, clock: Clock, backoff: Backoff | None = None
+    ) -> None:
+        self.url, self._key, self._listener, self._clock = url, key, listener, clock
+        self._backoff = backoff or Backoff()
+        self.status = FeedStatus()
+        # Set by the chunk handler when the connection cannot go on; read by the watch.
+        self._broken: KflowError | None = None
+        self._ever_connected = False
+
+    async def run(self) -> None:
+        """Listen until cancelled. Raises VenueRefused where the very first handshake is refused for our key."""
+        while True:
+            refused = False
+            try:
+                reason = await self._connection()
+            except InvalidStatus as error:
+                status = error.response.status_code
+                reason, refused = f"the venue refused the connection: HTTP {status}", status in _REFUSING
+                if status in (401, 403) and not self._ever_connected:
+                    raise _unauthorised(status, bytes(error.response.body)) from None
+            except (OSError, TimeoutError, WebSocketException) as error:
+                reason = f"no connection: {type(error).__name__}: {error}"
+            except JournalError as error:
+                reason = str(error)
+            self.status.connected = False
+            self.status.reason = reason
+            await self._clock.sleep(self._backoff.next_delay_s(refused=refused))
+
+    async def _connection(self) -> str:
+        """One connection from handshake to end. Returns why it ended."""
+        self.status.attempts += 1
+        headers = await asyncio.to_thread(self._key.headers, "GET", self.url, self._clock.wall_ns())
+        connect = websockets.connect(
+            self.url,
+            additional_headers=headers,
+            create_connection=FastConnection,
+            compression=None,
+            ping_interval=None,
+            proxy=None,
+            open_timeout=10,
+            close_timeout=1,
+            max_size=None,
+        )
+        # `async with` would wait for a closing handshake that a dead venue never makes.
+        connection = await connect
+        assert isinstance(connection, FastConnection)
+        try:
+            return await self._listen(connection)
+        finally:
+            connection.transport.abort()
+            await connection.wait_closed()
+
+    async def _listen(self, connection: FastConnection) -> str:
+        protocol = self._listener.opened(self.url)
+        opened_ns = self._clock.mono_ns()
+        reason = "kflow stopped"
+        self._broken = None
+        self.status.connected = True
+        self.status.reconnects += self._ever_connected
+        self._ever_connected = True
+
+        def receive(frames: list[bytes], wall_ns: int, mono_ns: int) -> None:
+            try:
+                self._listener.received(frames, wall_ns, mono_ns)
+                if protocol.subscriptions.outbox:
+                    self._send_commands(connection, protocol)
+            except KflowError as error:
+                self._broken = error
+                connection.transport.abort()
+
+        try:
+            connection.deliver_to(receive)
+            self._send_commands(connection, protocol)
+            reason = await self._watch(connection, protocol)
+        finally:
+            self.status.connected = False
+            self._backoff.lived(self._clock.mono_ns() - opened_ns)
+            self._listener.closed(reason)
+        return reason
+
+    def _send_commands(self, connection: FastConnection, protocol: FeedProtocol) -> None:
+        """Journal each command, then send it; never in the other order, or an answer could precede its question."""
+        outbox = protocol.subscriptions.outbox
+        for command in outbox:
+            raw = wire.encode(command)
+            self._listener.commanded(raw)
+            connection.protocol.send_text(raw)
+        outbox.clear()
+        connection.send_data()
+
+    async def _watch(self, connection: FastConnection, protocol: FeedProtocol) -> str:
+        """Look every 100 ms. Returns why the connection must end or has ended."""
+        liveness = Liveness(self._clock.mono_ns())
+        while True:
+            await asyncio.wait([connection.connection_lost_waiter], timeout=LOOK_S)
+            ended = self._ended(connection)
+            if ended is not None:
+                return ended
+            heard, connection.heard = connection.heard, False
+            now_ns = self._clock.mono_ns()
+            if liveness.look(now_ns, heard=heard):
+                await connection.ping()
+            if liveness.dead:
+                return "the venue fell silent: no pong in 3 s"
+            self._listener.idle()
+            subscriptions = protocol.subscriptions
+            subscriptions.tick(now_ns, protocol.frames)
+            if subscriptions.outbox:
+                self._send_commands(connection, protocol)
+            if subscriptions.refusal is not None:
+                refusal = subscriptions.refusal
+                raise VenueRefused(400, str(refusal.code), f"the venue refused a command: {refusal.message}")
+            if subscriptions.failed is not None:
+                return subscriptions.failed
+
+    def _ended(self, connection: FastConnection) -> str | None:
+        if self._broken is not None:
+            if isinstance(self._broken, JournalError):
+                raise self._broken
+            return str(self._broken)
+        if connection.oversized is not None:
+            return f"oversized frame of {connection.oversized} bytes"
+        if connection.connection_lost_waiter.done():
+            code, words = connection.close_code, connection.close_reason
+            return f"the venue closed the connection ({code}{f': {words}' if words else ''})"
+        return None
+
+
+def _unauthorised(status: int, body: bytes) -> VenueRefused:
+    words = body[:300].decode("utf-8", "replace")
+    return VenueRefused(
+        status,
+        "unauthorised",
+        f"the venue refused our key on the WebSocket handshake (HTTP {status}) {words}".rstrip(),
+        hint="check that the key id belongs to the key file, to this environment, and has the scope `read`",
+    )

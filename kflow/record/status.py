@@ -1,0 +1,63 @@
+"""What a recorder tells of itself: counters and histograms, read by health and metrics. Rows are the truth of counts;
+these are for watching."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+# Upper bounds in seconds: handling takes microseconds, a message's age milliseconds to seconds.
+HANDLE_BUCKETS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1)
+AGE_BUCKETS: Final = (1e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Histogram:
+    """Counts by upper bound, as Prometheus wants them."""
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self.bounds_s = bounds_s
+        # One more than bounds: the last counts what is over all of them.
+        self.counts = [0] * (len(bounds_s) + 1)
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds_s, seconds)] += 1
+        self.total_s += seconds
+
+    def quantile_s(self, share: float) -> float | None:
+        """Upper bound of the bucket that holds the quantile; None before anything was counted."""
+        total = sum(self.counts)
+        if not total:
+            return None
+        seen = 0
+        for bound, count in zip((*self.bounds_s, float("inf")), self.counts, strict=True):
+            seen += count
+            if seen >= share * total:
+                return bound
+        return float("inf")
+
+
+@dataclass(slots=True)
+class RecorderStatus:
+    """Counters since the session began."""
+
+    session: str
+    started_ns: int
+    messages: Counter[str] = field(default_factory=Counter)  # by event kind
+    gaps: Counter[str] = field(default_factory=Counter)  # by GapKind value
+    missing: int = 0  # frames that sequence gaps tell of
+    connections: int = 0
+    journal_bytes: int = 0
+    journal_errors: int = 0
+    # Wall clock of the last frame; None before the first.
+    last_message_ns: int | None = None
+    # True while frames cannot be journalled: then nothing counts as received.
+    journal_failed: bool = False
+    handle_s: Histogram = field(default_factory=lambda: Histogram(HANDLE_BUCKETS))
+    age_s: Histogram = field(default_factory=lambda: Histogram(AGE_BUCKETS))
+
+    @property
+    def total_messages(self) -> int:
+        return self.messages.total()
