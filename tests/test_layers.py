@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"market"}),
     frozenset({"sim", "policy"}),
     frozenset({"kalshi", "store"}),
-    frozenset({"exchange"}),
+    frozenset({"exchange", "session"}),
     frozenset({"record", "replay"}),
     frozenset({"rl"}),
     frozenset({"act", "evaluate"}),
