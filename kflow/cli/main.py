@@ -74,10 +74,12 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code (see kflow.cli.exitcodes).
 
-    `--debug` is looked for in the arguments themselves: an error may come before or after the options are parsed.
+    `--debug` counts wherever it stands, and also for errors that come before the options are parsed.
     """
+    debug = "--debug" in arguments
+    words = [word for word in arguments if word != "--debug"]
     try:
-        result = _command().main(list(arguments), prog_name="kflow", standalone_mode=False)
+        result = get_command(app).main(words, prog_name="kflow", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
         typer.echo("aborted", err=True)
@@ -92,12 +94,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a sentence and a code
-        return report(error, debug="--debug" in arguments)
+        return report(error, debug=debug)
     return result if isinstance(result, int) else 0
-
-
-def _command() -> Any:
-    return get_command(app)
 
 
 def report(error: BaseException, *, debug: bool) -> int:

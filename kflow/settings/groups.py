@@ -1,27 +1,19 @@
-"""Settings: flags > environment > kflow.toml > defaults, each value with its origin.
+"""Every setting kflow knows, each declared once.
 
-Every setting is one field of one group below: its name, type, default, unit, help and environment names stand there
-and nowhere else; `config show`, docs/settings.md and the error messages are made from it. The environment is read in
-`load` alone, and nothing is read at import.
+A setting is one field of one group: its name, type, default, unit, help and environment names stand here and nowhere
+else; `config show`, docs/settings.md and the error messages are made from it.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
-from kflow.errors import ConfigError
-
-FILE_NAME = "kflow.toml"
-PREFIX = "KFLOW__"
+PREFIX = "KFLOW__"  # of the environment names that every setting has
 
 # Least and greatest value, None where there is no such bound.
 Bounds = tuple[float | None, float | None]
@@ -187,19 +179,29 @@ class Declaration:
     env: tuple[str, ...]
 
     @property
+    def core(self) -> Any:
+        """The type without `| None` and without its parameters."""
+        if get_origin(self.kind) in (Union, types.UnionType):
+            return next(arg for arg in get_args(self.kind) if arg is not type(None))
+        return get_origin(self.kind) or self.kind
+
+    @property
     def type_name(self) -> str:
         """The type as a reader of the documentation would say it."""
         if get_origin(self.kind) is Literal:
             return " | ".join(get_args(self.kind))
         names = {int: "whole number", float: "number", bool: "true | false", str: "text", Path: "path"}
-        return names.get(_core(self.kind), "list of texts")
+        return names.get(self.core, "list of texts")
+
+    def public(self, value: Any) -> Any:
+        """`value` for programs; a secret never shows."""
+        return "***" if self.secret and value is not None else value
 
     def shown(self, value: Any) -> str:
         """`value` for eyes; a secret never shows."""
         if value is None or value == ():
             return "—"
-        if self.secret:
-            return "***"
+        value = self.public(value)
         if isinstance(value, bool):
             return str(value).lower()
         return ", ".join(value) if isinstance(value, tuple) else str(value)
@@ -232,169 +234,3 @@ def _declaration(group: str, item: Field[Any], kind: Any) -> Declaration:
         bounds=item.metadata["bounds"],
         env=(own, general) if own else (general,),
     )
-
-
-def load(
-    flags: Mapping[str, Any] | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    file: Path | None = None,
-) -> Settings:
-    """Put the settings together. `flags` maps `group.name` to a typed value; None means the flag was not given.
-
-    `environ` defaults to the process's, `file` to KFLOW_CONFIG or the kflow.toml of the current folder.
-    Raises ConfigError for an unknown key or a value that does not fit.
-    """
-    environ = os.environ if environ is None else environ
-    known = {d.key: d for d in declared()}
-    found: dict[str, tuple[Any, str]] = {}
-    found.update(_from_file(known, file or _config_file(environ)))
-    found.update(_from_environment(known, environ))
-    for key, value in (flags or {}).items():
-        if value is not None:
-            found[known[key].key] = (_checked(known[key], value, "the command line"), "flag")
-    return _assembled(found)
-
-
-def _assembled(found: Mapping[str, tuple[Any, str]]) -> Settings:
-    groups: dict[str, dict[str, Any]] = {}
-    for key, (value, _) in found.items():
-        group, _, name = key.partition(".")
-        groups.setdefault(group, {})[name] = value
-    kinds = get_type_hints(Settings)
-    origins = {d.key: found[d.key][1] if d.key in found else "default" for d in declared()}
-    return Settings(**{group: kinds[group](**values) for group, values in groups.items()}, origins=origins)
-
-
-def _config_file(environ: Mapping[str, str]) -> Path | None:
-    if named := environ.get("KFLOW_CONFIG"):
-        return Path(named)
-    here = Path(FILE_NAME)
-    return here if here.is_file() else None
-
-
-def _from_file(known: Mapping[str, Declaration], path: Path | None) -> Iterator[tuple[str, tuple[Any, str]]]:
-    if path is None:
-        return
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="check the path and its mode") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}", hint="see docs/settings.md for an example") from None
-    for group, values in table.items():
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {group} stands outside of a group", hint="write [group] above it")
-        for name, value in values.items():
-            declaration = _known(known, f"{group}.{name}", f"{path}")
-            if declaration.kind in (Path, Path | None) and isinstance(value, str):
-                value = path.parent / Path(value).expanduser()
-            value = tuple(value) if isinstance(value, list) else value
-            yield declaration.key, (_checked(declaration, value, str(path)), f"file {path.name}")
-
-
-def _from_environment(
-    known: Mapping[str, Declaration], environ: Mapping[str, str]
-) -> Iterator[tuple[str, tuple[Any, str]]]:
-    names = {name for d in known.values() for name in d.env}
-    for name in environ:
-        if name.startswith(PREFIX) and name not in names:
-            _known(known, name.removeprefix(PREFIX).lower().replace("__", "."), f"environment variable {name}")
-    for declaration in known.values():
-        given = [name for name in declaration.env if environ.get(name, "") != ""]
-        if len({environ[name] for name in given}) > 1:
-            raise ConfigError(
-                f"{' and '.join(given)} say different things about {declaration.key}", hint="unset one of them"
-            )
-        if given:
-            yield declaration.key, (_parsed(declaration, environ[given[0]], given[0]), f"environment {given[0]}")
-
-
-def _known(known: Mapping[str, Declaration], key: str, where: str) -> Declaration:
-    if key in known:
-        return known[key]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "kflow config show lists all settings"
-    raise ConfigError(f"{where}: there is no setting {key}", hint=hint)
-
-
-def _core(kind: Any) -> Any:
-    """The type without `| None`."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return next(arg for arg in get_args(kind) if arg is not type(None))
-    return get_origin(kind) or kind
-
-
-def _parsed(declaration: Declaration, text: str, where: str) -> Any:
-    """The value that an environment variable's `text` stands for."""
-    core = _core(declaration.kind)
-    if core is bool:
-        words = {
-            "true": True,
-            "1": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "0": False,
-            "no": False,
-            "off": False,
-        }
-        return _checked(declaration, words.get(text.strip().lower(), text), where)
-    if core is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if core is Path:
-        return Path(text).expanduser()
-    if core in (int, float):
-        try:
-            return _checked(declaration, core(text), where)
-        except ValueError:
-            raise _misfit(declaration, text, where) from None
-    return _checked(declaration, text, where)
-
-
-def _checked(declaration: Declaration, value: Any, where: str) -> Any:
-    """`value` as the setting's type; ConfigError where it does not fit."""
-    kind, core = declaration.kind, _core(declaration.kind)
-    if core is float and type(value) is int:
-        value = float(value)
-    if core is Literal:
-        fits = value in get_args(kind)
-    elif core is tuple:
-        fits = isinstance(value, tuple) and all(isinstance(part, str) for part in value)
-    elif core is Path:
-        fits = isinstance(value, Path)
-    else:
-        fits = type(value) is core
-    if not fits or not _within(value, declaration.bounds):
-        raise _misfit(declaration, value, where)
-    return value
-
-
-def _within(value: Any, bounds: Bounds) -> bool:
-    low, high = bounds
-    return (low is None or value >= low) and (high is None or value <= high)
-
-
-def _misfit(declaration: Declaration, value: Any, where: str) -> ConfigError:
-    shown = "***" if declaration.secret else repr(value)
-    low, high = declaration.bounds
-    range_ = (f", at least {low:g}" if low is not None else "") + (f", at most {high:g}" if high is not None else "")
-    return ConfigError(
-        f"{where}: {declaration.key} cannot be {shown}", hint=f"it takes: {declaration.type_name}{range_}"
-    )
-
-
-def database_shown(url: str) -> str:
-    """Host, port and database of a URL, never its user or password; `***` for anything else."""
-    try:
-        parts = urlsplit(url)
-        place = f"{parts.hostname or 'socket'}:{parts.port or 5432}{parts.path}"
-    except ValueError:
-        return "***"
-    return f"postgresql://{place}" if parts.scheme in ("postgresql", "postgres") else "***"
-
-
-def wants_traceback(environ: Mapping[str, str] | None = None) -> bool:
-    """KFLOW_DEBUG: asked apart from `load`, since it must work where `load` fails."""
-    value = (os.environ if environ is None else environ).get("KFLOW_DEBUG", "")
-    return value.lower() not in ("", "0", "false", "no", "off")

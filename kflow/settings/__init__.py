@@ -1,0 +1,36 @@
+"""Settings: flags > environment > kflow.toml > defaults, each value with its origin.
+
+The environment is read in kflow.settings.loading alone; nothing is read at import, and nothing is global.
+"""
+
+from kflow.settings.groups import (
+    Actor,
+    Data,
+    Database,
+    Declaration,
+    Exchange,
+    Kalshi,
+    Recorder,
+    Selection,
+    Settings,
+    Web,
+    declared,
+)
+from kflow.settings.loading import load, unknown_variables, wants_traceback
+
+__all__ = [
+    "Actor",
+    "Data",
+    "Database",
+    "Declaration",
+    "Exchange",
+    "Kalshi",
+    "Recorder",
+    "Selection",
+    "Settings",
+    "Web",
+    "declared",
+    "load",
+    "unknown_variables",
+    "wants_traceback",
+]
