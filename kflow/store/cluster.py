@@ -39,7 +39,7 @@ _SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster in `folder`: data/ is PostgreSQL's own, run/ holds its socket unless the file `socket` names another."""
+    """A cluster in `folder`: data/ is PostgreSQL's own, run/ holds its socket unless file `socket` names another."""
 
     folder: Path
     account: Account

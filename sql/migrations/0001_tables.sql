@@ -3,8 +3,9 @@
 -- venue_ms are the venue's clock, null where the message carried none. Null always means unknown.
 
 -- One row per run of `kflow ingest`. Counts, gaps and coverage are never stored here: they are read from the rows.
+-- People write these numbers (--sessions 1-40), so they have no holes: a sequence would skip some after every crash.
 CREATE TABLE rl_sessions (
-    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              integer PRIMARY KEY CHECK (id > 0),
     uuid            uuid    NOT NULL UNIQUE,
     started_ns      bigint  NOT NULL,
     ended_ns        bigint,

@@ -41,14 +41,14 @@ def test_two_upgraders_race_and_both_succeed(empty_database: Database) -> None:
 def test_databases_of_one_server_are_upgraded_at_the_same_time(new_database: Callable[[str], Database]) -> None:
     """Roles belong to the whole server: making them must not collide."""
     databases = [new_database("template0") for _ in range(3)]
-    barrier, failures = threading.Barrier(3), list[Exception]()
+    barrier, failures = threading.Barrier(3), list[psycopg.Error | DatabaseError]()
 
     def run(database: Database) -> None:
         try:
             with database.connect(autocommit=True) as conn:
                 barrier.wait()
                 upgrade(conn)
-        except Exception as error:
+        except (psycopg.Error, DatabaseError) as error:
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=[database]) for database in databases]
