@@ -16,9 +16,10 @@ from kflow.settings.groups import (
     Web,
     declared,
 )
-from kflow.settings.loading import load, unknown_variables, wants_traceback
+from kflow.settings.loading import OTHER_VARIABLES, load, unknown_variables, wants_traceback
 
 __all__ = [
+    "OTHER_VARIABLES",
     "Actor",
     "Data",
     "Database",

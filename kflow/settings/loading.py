@@ -14,6 +14,14 @@ from kflow.settings.groups import PREFIX, Bounds, Declaration, Settings, declare
 
 FILE_NAME = "kflow.toml"
 
+# Variables that are no settings, and what they do.
+OTHER_VARIABLES = {
+    "KFLOW_CONFIG": "the settings file, instead of ./kflow.toml",
+    "KFLOW_DEBUG": "1: show the traceback of an error",
+    "KFLOW_POSTGRES_BIN": "folder of the server programs (initdb, pg_ctl, postgres) that the embedded database uses",
+    "KFLOW_REALDATA": "folder of recordings that the tests marked realdata read",
+}
+
 
 def load(
     flags: Mapping[str, Any] | None = None,
@@ -160,9 +168,9 @@ def _misfit(declaration: Declaration, value: Any, where: str) -> ConfigError:
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
     """Variables that look like ours but nothing reads, each with the nearest name that is read, or ""."""
-    names = {name for d in declared() for name in d.env} | {"KFLOW_CONFIG", "KFLOW_DEBUG", "KFLOW_REALDATA"}
+    names = {name for d in declared() for name in d.env} | OTHER_VARIABLES.keys()
     ours = [n for n in (os.environ if environ is None else environ) if n.startswith(("RL_", "KFLOW_", "KALSHI_"))]
-    return [(n, next(iter(difflib.get_close_matches(n, names, n=1)), "")) for n in ours if n not in names]
+    return [(n, next(iter(difflib.get_close_matches(n, names, n=1, cutoff=0.7)), "")) for n in ours if n not in names]
 
 
 def wants_traceback(environ: Mapping[str, str] | None = None) -> bool:

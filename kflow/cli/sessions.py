@@ -1,0 +1,135 @@
+"""`kflow sessions`: what was recorded. Every count comes from the rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kflow.cli import render
+from kflow.cli.invocation import load_settings
+from kflow.cli.lazy import new_app
+from kflow.clock import NS_PER_S
+
+if TYPE_CHECKING:
+    from kflow.store.postgres import Connection
+    from kflow.store.sessions import Summary
+
+app = new_app(help="List and show recorded sessions.")
+
+COLUMNS = ("session", "state", "started", "seconds", "environment", "markets", "deltas", "snapshots", "trades", "gaps",
+           "coverage", "sample_rate")  # fmt: skip
+
+
+@app.command()
+def ls(
+    context: typer.Context,
+    market: Annotated[str | None, typer.Option("--market", help="Only sessions with this market.")] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Only sessions started then or later, UTC.")] = None,
+    min_coverage: Annotated[
+        float | None,
+        typer.Option("--min-coverage", min=0, max=1, help="Only sessions with books live this much of the time."),
+    ] = None,
+    form: render.FormatOption = None,
+    as_json: render.JsonOption = False,
+) -> None:
+    """List the recorded sessions."""
+    from kflow.store import postgres, sessions
+    from kflow.wiring import database
+
+    chosen = render.chosen(form, as_json)
+    earliest_ns = int(since.replace(tzinfo=UTC).timestamp()) * NS_PER_S if since else 0
+    with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        found = [item for item in sessions.list_sessions(conn) if item.session.started_ns >= earliest_ns]
+        if market:
+            found = [item for item in found if market in _tickers(conn, item.session.id)]
+    if min_coverage is not None:
+        found = [item for item in found if (item.coverage or 0) >= min_coverage]
+    items = [_line(item) for item in found]
+    if chosen is render.Format.TABLE:
+        items = [item | {"seconds": render.duration(item["seconds"])} for item in items]
+    render.rows("sessions", items, columns=COLUMNS, form=chosen, empty="no session is recorded here yet: kflow ingest")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(metavar="SESSION", help="Its number, as kflow sessions ls shows it.")],
+    form: render.FormatOption = None,
+    as_json: render.JsonOption = False,
+) -> None:
+    """Show one session: what was asked for, what came, its markets and its gaps."""
+    from kflow.store import postgres, sessions
+    from kflow.wiring import database
+
+    chosen = render.chosen(form, as_json)
+    with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        (summary,) = sessions.list_sessions(conn, [number])
+        markets = sessions.read_markets(conn, [number])
+        gaps = sessions.read_gaps(conn, number)
+    tickers = {market.id: market.ticker for market in markets}
+    lost = [_gap(gap, tickers) for gap in gaps]
+    if chosen is not render.Format.TABLE:
+        render.record({**_whole(summary), "tickers": sorted(tickers.values()), "gaps": lost}, form=chosen)
+        return
+    render.record({**_whole(summary), "tickers": sorted(tickers.values())}, form=chosen)
+    if lost:
+        typer.echo()
+        render.rows("gaps", lost, columns=tuple(lost[0]), form=chosen)
+
+
+def _tickers(conn: Connection, session_id: int) -> set[str]:
+    from kflow.store import sessions
+
+    return {market.ticker for market in sessions.read_markets(conn, [session_id])}
+
+
+def _line(item: Summary) -> dict[str, Any]:
+    session = item.session
+    seconds = None if item.first_ns is None or item.last_ns is None else (item.last_ns - item.first_ns) / NS_PER_S
+    return {
+        "session": session.id,
+        "state": session.state,
+        "started": render.when(session.started_ns),
+        "seconds": seconds,
+        "environment": session.environment,
+        "markets": item.markets,
+        "deltas": item.deltas,
+        "snapshots": item.snapshots,
+        "trades": item.trades,
+        "gaps": item.gaps,
+        "coverage": None if item.coverage is None else round(item.coverage, 6),
+        "sample_rate": session.sample_rate,
+    }
+
+
+def _whole(item: Summary) -> dict[str, Any]:
+    session = item.session
+    return {
+        **_line(item),
+        "uuid": str(session.uuid),
+        "ended": render.when(session.ended_ns),
+        "connections": item.connections,
+        "tickers_rows": item.tickers,
+        "other_frames": item.frames,
+        "selection": session.selection,
+        "host": session.host,
+        "kflow_version": session.kflow_version,
+        "journal": session.journal_dir,
+    }
+
+
+def _gap(gap: Any, tickers: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "at": render.when(gap.recv_ns),
+        "kind": gap.kind,
+        "connection": gap.connection,
+        "sid": gap.sid,
+        "market": None if gap.market_id is None else tickers.get(gap.market_id),
+        "expected": gap.expected,
+        "received": gap.received,
+        "live_again": render.when(gap.ended_ns),
+        "detail": gap.detail,
+    }
