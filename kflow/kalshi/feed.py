@@ -25,6 +25,9 @@ _REFUSING: Final = frozenset({401, 403, 429})
 class FeedListener(Protocol):
     """Whoever is told what the feed brings. Everything is called on the loop's thread."""
 
+    def prepare(self) -> None:
+        """A connection is about to be made. Raises JournalError where nothing could be kept of it."""
+
     def opened(self, url: str) -> FeedProtocol:
         """A connection stands. Returns its protocol, with subscriptions in the outbox. Raises JournalError."""
 
@@ -35,7 +38,10 @@ class FeedListener(Protocol):
         """One chunk. Raises JournalError where it could not be kept."""
 
     def idle(self) -> None:
-        """Nothing came for a moment."""
+        """Called several times a second."""
+
+    def oversized(self, size: int) -> None:
+        """A frame over the limit came; the connection is about to end over it."""
 
     def closed(self, reason: str) -> None:
         """The connection is gone."""
@@ -86,6 +92,7 @@ class Feed:
 
     async def _connection(self) -> str:
         """One connection from handshake to end. Returns why it ended."""
+        self._listener.prepare()
         self.status.attempts += 1
         headers = await asyncio.to_thread(self._key.headers, "GET", self.url, self._clock.wall_ns())
         connect = websockets.connect(
@@ -177,6 +184,7 @@ class Feed:
                 raise self._broken
             return str(self._broken)
         if connection.oversized is not None:
+            self._listener.oversized(connection.oversized)
             return f"oversized frame of {connection.oversized} bytes"
         if connection.connection_lost_waiter.done():
             code, words = connection.close_code, connection.close_reason

@@ -83,7 +83,7 @@ class FeedProtocol:
             if kind is wire.TradeMessage:
                 return self._trade(message, raw)  # type: ignore[arg-type]
             if kind is wire.TickerMessage:
-                return self._ticker(message)  # type: ignore[arg-type]
+                return self._ticker(message, raw)  # type: ignore[arg-type]
             return self._control(message, raw)  # type: ignore[arg-type]
         except (Unrepresentable, KeyError, msgspec.MsgspecError) as error:
             return self._bad_body(message, raw, str(error))
@@ -100,7 +100,7 @@ class FeedProtocol:
         sid, seq = message.sid, message.seq
         subscription = self.subscriptions.of(sid)
         if not self._in_order(subscription, seq):
-            return self._ignored(subscription, seq, body.market_ticker, raw)
+            return self._ignored(sid, seq, raw)
         market, ts = body.market_ticker, body.ts
         if ts != self._group_ts or ts is None:
             self.end_group()
@@ -134,7 +134,7 @@ class FeedProtocol:
             no = tuple([(Price(DOLLAR - p), s) for p, s in reversed(no)])
         subscription = self.subscriptions.of(sid)
         if not self._in_order(subscription, seq):
-            return self._ignored(subscription, seq, market, raw)
+            return self._ignored(sid, seq, raw)
         self.end_group()
         book = self.books.get(market)
         if book is None:
@@ -257,12 +257,14 @@ class FeedProtocol:
         self.subscriptions.resync(subscription, [book.market])
 
     def _unknown_market(self, subscription: Subscription, market: str) -> None:
+        if "\0" in market:
+            raise Unrepresentable("ticker", market)
         self.books[market] = LiveBook(market, subscription.sid, valid_prices(self.grids.get(market)))
         subscription.markets[market] = None
         self._invalidate(self.books[market], GapKind.NO_SNAPSHOT, "a delta came before any snapshot")
 
-    def _ignored(self, subscription: Subscription, seq: int, market: str | None, raw: bytes) -> Other:
-        return Other("ignored", market, subscription.sid, seq, raw)
+    def _ignored(self, sid: int, seq: int | None, raw: bytes) -> Other:
+        return Other("ignored", None, sid, seq, raw)
 
     def _malformed(self, raw: bytes, detail: str) -> Other:
         """A frame that cannot be placed: any book of the connection may have missed a change."""
@@ -305,10 +307,8 @@ class FeedProtocol:
         body = message.msg
         price, size = PRICES[body.yes_price_dollars], SIZES[body.count_fp]
         taker = _TAKERS[body.taker_outcome_side or body.taker_side]
-        if message.seq is not None:
-            subscription = self.subscriptions.of(message.sid)
-            if not self._in_order(subscription, message.seq):
-                return self._ignored(subscription, message.seq, body.market_ticker, raw)
+        if not self._counted(message.sid, message.seq):
+            return self._ignored(message.sid, message.seq, raw)
         return Trade(
             body.market_ticker,
             message.sid,
@@ -321,12 +321,12 @@ class FeedProtocol:
             body.ts_ms,
         )
 
-    def _ticker(self, message: wire.TickerMessage) -> Ticker:
+    def _ticker(self, message: wire.TickerMessage, raw: bytes) -> FeedEvent:
         body = message.msg
-        self.subscriptions.of(message.sid)
-        return Ticker(
+        ticker = Ticker(
             body.market_ticker,
             message.sid,
+            message.seq,
             _price(body.price_dollars),
             _price(body.yes_bid_dollars),
             _price(body.yes_ask_dollars),
@@ -336,13 +336,16 @@ class FeedProtocol:
             _size(body.open_interest_fp),
             body.ts_ms,
         )
+        return ticker if self._counted(message.sid, message.seq) else self._ignored(message.sid, message.seq, raw)
+
+    def _counted(self, sid: int, seq: int | None) -> bool:
+        """Account for a frame of a channel that may or may not be sequenced. False: repeated or late."""
+        return seq is None or self._in_order(self.subscriptions.of(sid), seq)
 
     def _control(self, message: wire.Envelope, raw: bytes) -> Other:
         sid, seq = message.sid, message.seq
-        if sid is not None and seq is not None:
-            subscription = self.subscriptions.of(sid)
-            if not self._in_order(subscription, seq):
-                return self._ignored(subscription, seq, None, raw)
+        if sid is not None and not self._counted(sid, seq):
+            return self._ignored(sid, seq, raw)
         if message.type == "market_lifecycle_v2":
             return self._lifecycle(message, raw)
         lost = self.subscriptions.control(message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -17,6 +17,12 @@ from kflow.errors import MalformedFrame, Unrepresentable
 from kflow.units import format_price, format_size, parse_price, parse_size, price_from_cents, size_from_count
 
 Pair = tuple[str, str]
+# What the tables hold; a number beyond is no sid, count or time.
+Sid = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Millis = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+# Text that PostgreSQL can store and a person can read: no NUL.
+Text = Annotated[str, msgspec.Meta(pattern="^[^\\x00]*$")]
 
 
 class DeltaBody(msgspec.Struct, gc=False):
@@ -27,21 +33,21 @@ class DeltaBody(msgspec.Struct, gc=False):
     delta_fp: str
     side: str
     ts: str | None = None
-    ts_ms: int | None = None
+    ts_ms: Millis | None = None
 
 
 class Delta(msgspec.Struct, tag_field="type", tag="orderbook_delta", gc=False):
     """One level changed."""
 
-    sid: int
-    seq: int
+    sid: Sid
+    seq: Count
     msg: DeltaBody
 
 
 class SnapshotBody(msgspec.Struct):
     """`msg` of an orderbook_snapshot. An absent side has no levels; `yes`, `no`, `*_dollars` are older forms."""
 
-    market_ticker: str
+    market_ticker: Text
     market_id: str | None = None
     yes_dollars_fp: list[Pair] | None = None
     no_dollars_fp: list[Pair] | None = None
@@ -54,38 +60,38 @@ class SnapshotBody(msgspec.Struct):
 class Snapshot(msgspec.Struct, tag_field="type", tag="orderbook_snapshot"):
     """A whole book. `id` is that of the get_snapshot command it answers."""
 
-    sid: int
-    seq: int
+    sid: Sid
+    seq: Count
     msg: SnapshotBody
     id: int | None = None
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Millis | None = None
 
 
 class TradeBody(msgspec.Struct, gc=False):
     """`msg` of a trade."""
 
-    market_ticker: str
+    market_ticker: Text
     yes_price_dollars: str
     count_fp: str
-    trade_id: str | None = None
+    trade_id: Text | None = None
     taker_outcome_side: str | None = None
     taker_side: str | None = None
     is_block_trade: bool | None = None
-    ts_ms: int | None = None
+    ts_ms: Millis | None = None
 
 
 class TradeMessage(msgspec.Struct, tag_field="type", tag="trade", gc=False):
     """A public trade."""
 
-    sid: int
+    sid: Sid
     msg: TradeBody
-    seq: int | None = None
+    seq: Count | None = None
 
 
 class TickerBody(msgspec.Struct, gc=False):
     """`msg` of a ticker."""
 
-    market_ticker: str
+    market_ticker: Text
     price_dollars: str | None = None
     yes_bid_dollars: str | None = None
     yes_ask_dollars: str | None = None
@@ -93,23 +99,23 @@ class TickerBody(msgspec.Struct, gc=False):
     yes_ask_size_fp: str | None = None
     volume_fp: str | None = None
     open_interest_fp: str | None = None
-    ts_ms: int | None = None
+    ts_ms: Millis | None = None
 
 
 class TickerMessage(msgspec.Struct, tag_field="type", tag="ticker", gc=False):
     """A market's top and totals."""
 
-    sid: int
+    sid: Sid
     msg: TickerBody
-    seq: int | None = None
+    seq: Count | None = None
 
 
 class Envelope(msgspec.Struct):
     """Every other message: acks, errors, lifecycle, types that are not known yet."""
 
-    type: str
-    sid: int | None = None
-    seq: int | None = None
+    type: Text
+    sid: Sid | None = None
+    seq: Count | None = None
     id: int | None = None
     msg: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -166,9 +172,16 @@ def _decode_older(raw: bytes) -> Message:
 
 
 def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
         raise Unrepresentable("integer", value)
     return value
+
+
+def _sid(envelope: Mapping[str, Any]) -> int:
+    sid = _integer(envelope["sid"])
+    if sid >= 2**31:
+        raise Unrepresentable("sid", sid)
+    return sid
 
 
 def _optional_integer(value: object) -> int | None:
@@ -176,7 +189,7 @@ def _optional_integer(value: object) -> int | None:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise Unrepresentable("text", value)
     return value
 
@@ -213,7 +226,7 @@ def _older_delta(envelope: Mapping[str, Any], body: Mapping[str, Any]) -> Delta:
         ts=ts,
         ts_ms=ts_ms,
     )
-    return Delta(sid=_integer(envelope["sid"]), seq=_integer(envelope["seq"]), msg=msg)
+    return Delta(sid=_sid(envelope), seq=_integer(envelope["seq"]), msg=msg)
 
 
 def _older_levels(body: Mapping[str, Any], side: str) -> list[Pair]:
@@ -233,7 +246,7 @@ def _older_snapshot(envelope: Mapping[str, Any], body: Mapping[str, Any]) -> Sna
         no_dollars_fp=_older_levels(body, "no"),
     )
     return Snapshot(
-        sid=_integer(envelope["sid"]),
+        sid=_sid(envelope),
         seq=_integer(envelope["seq"]),
         msg=msg,
         id=_optional_integer(envelope.get("id")),
@@ -252,7 +265,7 @@ def _older_trade(envelope: Mapping[str, Any], body: Mapping[str, Any]) -> TradeM
         is_block_trade=body.get("is_block_trade"),
         ts_ms=_when(body)[1],
     )
-    return TradeMessage(sid=_integer(envelope["sid"]), msg=msg, seq=_optional_integer(envelope.get("seq")))
+    return TradeMessage(sid=_sid(envelope), msg=msg, seq=_optional_integer(envelope.get("seq")))
 
 
 # Ticker field: its names from the current form to the oldest, and whether it is a price.
@@ -273,7 +286,7 @@ def _older_ticker(envelope: Mapping[str, Any], body: Mapping[str, Any]) -> Ticke
         if body.get(name) is not None or body.get(older) is not None:
             fields[name] = _price(body, name, older) if is_price else _size(body, name, older)
     msg = TickerBody(market_ticker=_text(body["market_ticker"]), ts_ms=_when(body)[1], **fields)
-    return TickerMessage(sid=_integer(envelope["sid"]), msg=msg, seq=_optional_integer(envelope.get("seq")))
+    return TickerMessage(sid=_sid(envelope), msg=msg, seq=_optional_integer(envelope.get("seq")))
 
 
 _OLDER: Final[dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Message]]] = {

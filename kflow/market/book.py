@@ -16,6 +16,8 @@ from kflow.errors import BookError
 from kflow.market.events import Level, Side
 from kflow.units import DOLLAR, Price, Size
 
+MAX_SIZE: Final = 2**63 - 1  # what a table's bigint holds
+
 
 class BookView(msgspec.Struct, frozen=True):
     """An immutable copy of a book at one version. Levels ascend by price: the best bid is the last."""
@@ -63,7 +65,7 @@ class Book:
         self._prices: tuple[list[Price], list[Price]] = ([], [])
 
     def apply(self, side: int, price: Price, change: Size) -> Size:
-        """Change one level and return its new size. Raises BookError, changing nothing, if it would be negative."""
+        """Change one level and return its new size. Raises BookError, changing nothing, if it is none."""
         levels = self._levels[side]
         before = levels.get(price)
         if before is None:
@@ -75,9 +77,11 @@ class Book:
             insort(self._prices[side], price)
             return change
         after = Size(before + change)
-        if after > 0:
+        if 0 < after <= MAX_SIZE:
             levels[price] = after
             return after
+        if after > MAX_SIZE:
+            raise BookError(f"{self.market}: {change} at {Side(side).name} {price} makes more than can be counted")
         if after < 0:
             raise BookError(f"{self.market}: {change} at {Side(side).name} {price}, where only {before} rests")
         del levels[price]

@@ -99,6 +99,7 @@ class Ticker(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     market: str
     sid: int
+    seq: int | None
     last: Price | None
     yes_bid: Price | None
     yes_ask: Price | None

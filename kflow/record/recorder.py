@@ -73,14 +73,17 @@ class Recorder:
 
     # --- FeedListener
 
-    def opened(self, url: str) -> FeedProtocol:
-        now_ns = self._clock.wall_ns()
+    def prepare(self) -> None:
+        """Before a connection is made: raises JournalError while nothing could be kept of it."""
         if self.status.journal_failed:
             self._journal.abandon_segment()
+            self.status.journal_failed = False
+
+    def opened(self, url: str) -> FeedProtocol:
+        now_ns = self._clock.wall_ns()
         if self._lost_ns is not None:
             self._hole(Hole(self._lost_kind, self._lost_ns, now_ns, self._lost_reason))
             self._lost_ns = None
-        self.status.journal_failed = False
         self._connection += 1
         self.status.connections += 1
         protocol = FeedProtocol(use_yes_price=self.plan.use_yes_price)
@@ -169,7 +172,8 @@ class Recorder:
     def _journal_lost(self, wall_ns: int) -> None:
         self.status.journal_errors += 1
         self.status.journal_failed = True
-        self._lost_ns, self._lost_kind = wall_ns, GapKind.DOWNTIME
+        self._lost_ns = self._lost_ns or wall_ns
+        self._lost_kind = GapKind.DOWNTIME
         self._lost_reason = "the journal could not be written"
 
     def _hole(self, hole: Hole) -> None:
@@ -180,7 +184,11 @@ class Recorder:
     def _mark(self, kind: RecordKind, mark: Opened | Closed | Hole | list[MarketFacts]) -> None:
         wall_ns, mono_ns = self._clock.wall_ns(), self._clock.mono_ns()
         start = self._journal.offset
-        end = self._journal.append_record(kind, self._connection, wall_ns, mono_ns, msgspec.json.encode(mark))
+        try:
+            end = self._journal.append_record(kind, self._connection, wall_ns, mono_ns, msgspec.json.encode(mark))
+        except JournalError:
+            self._journal_lost(wall_ns)
+            raise
         self._sink.put(Chunk(self._connection, wall_ns, mono_ns, start, end, [], [], mark))
 
     def _publish(self, protocol: FeedProtocol) -> None:

@@ -6,15 +6,17 @@ The unit is the socket chunk (design 1.4): its frames share their receive stamps
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from kflow.errors import JournalError
+from kflow.errors import JournalError, Unrepresentable
 from kflow.kalshi import checkpoint
 from kflow.kalshi.livebook import Ranges
 from kflow.kalshi.protocol import FeedProtocol
-from kflow.market.events import FeedEvent, Gap, GapKind
+from kflow.market.events import BookDelta, FeedEvent, Gap, GapKind
+from kflow.market.times import venue_us
 from kflow.store.journal import RecordKind
 from kflow.store.journal_reader import JournalReader, Record
 
@@ -42,11 +44,19 @@ class Hole(msgspec.Struct, frozen=True):
 
 
 class MarketFacts(msgspec.Struct, frozen=True):
-    """What REST said of a market when the session began. One entry of a MARKETS record."""
+    """What REST said of a market when the session began. One entry of a MARKETS record. None is unknown."""
 
     ticker: str
     price_ranges: Ranges
-    info: dict[str, Any]
+    event_ticker: str | None = None
+    series_ticker: str | None = None
+    fee_type: str | None = None
+    fee_multiplier: str | None = None  # a decimal, as the venue wrote it
+    status: str | None = None
+    open_time: datetime | None = None
+    close_time: datetime | None = None
+    exchange_index: int | None = None
+    info: dict[str, Any] = {}  # the venue's own JSON
 
 
 Mark = Opened | Closed | Hole | list[MarketFacts]
@@ -70,6 +80,14 @@ class Chunk(msgspec.Struct, gc=False):
     events: list[FeedEvent]
     gaps: list[Gap]
     mark: Mark | None = None
+
+
+def delta_us(delta: BookDelta) -> int | None:
+    """The venue's time of a delta, µs since 1970. A stamp that is no time is unknown; the journal has it as it came."""
+    try:
+        return venue_us(delta.venue_ts, delta.venue_ms)
+    except Unrepresentable:
+        return venue_us(None, delta.venue_ms)
 
 
 class JournalDecoder:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -76,7 +77,7 @@ class JournalWriter:
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
         checkpoint: Callable[[], bytes] | None = None,
     ) -> None:
-        """Start a journal in a new directory. Raises JournalError if it cannot be written."""
+        """Start a journal, or a new segment of one that is there. Raises JournalError if it cannot be written."""
         self.directory, self.session = directory, session
         self._segment_bytes = segment_bytes
         self._checkpoint = checkpoint
@@ -85,16 +86,20 @@ class JournalWriter:
         self._segment_start = 0
         self._segment_limit = segment_bytes
         self._fd = -1
+        # Guards the descriptors against the syncing thread; appending to an open segment needs it not.
+        self._swap = threading.Lock()
+        # Full segments that the syncing thread has yet to sync and close.
+        self._retired: list[int] = []
+        # Why nothing more may be written to this segment; set by whichever thread found out.
+        self._failure: JournalError | None = None
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            existing = segment_paths(directory)
+            if existing:  # go on behind what is there, torn or not
+                self.offset = existing[-1][0] + existing[-1][1].stat().st_size
             self._open_segment()
         except OSError as error:
             raise _unwritable(directory, error) from error
-
-    @classmethod
-    def create(cls, directory: Path, session: UUID, **options: object) -> JournalWriter:
-        """Start a journal; see `__init__` for the options."""
-        return cls(directory, session, **options)  # type: ignore[arg-type]
 
     def append_frames(self, connection: int, wall_ns: int, mono_ns: int, frames: Sequence[bytes]) -> int:
         """Append one record per frame with a single write. Returns the logical offset behind the last.
@@ -116,6 +121,8 @@ class JournalWriter:
         return self._write(_record(kind, connection, wall_ns, mono_ns, payload), wall_ns, mono_ns)
 
     def _write(self, data: bytes, wall_ns: int, mono_ns: int) -> int:
+        if self._failure is not None:
+            raise self._failure
         try:
             if self.offset - self._segment_start + len(data) > self._segment_limit:
                 self._next_segment(wall_ns, mono_ns)
@@ -138,10 +145,10 @@ class JournalWriter:
         self.offset += len(data)
 
     def _next_segment(self, wall_ns: int, mono_ns: int) -> None:
-        os.fdatasync(self._fd)
-        os.close(self._fd)
-        self._fd = -1
-        self._open_segment()
+        with self._swap:
+            self._retired.append(self._fd)
+            self._fd = -1
+            self._open_segment()
         if self._checkpoint is None:
             return
         state = self._checkpoint()
@@ -154,40 +161,57 @@ class JournalWriter:
         path = self.directory / f"{self.offset:020d}{SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
-        self._write_all(_HEADER.pack(_HEADER_MAGIC, VERSION, self._segment_start, self.session.bytes))
-        directory = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(directory)  # the new name itself must survive a power cut
-        finally:
-            os.close(directory)
+            self._write_all(_HEADER.pack(_HEADER_MAGIC, VERSION, self._segment_start, self.session.bytes))
+        except OSError:
+            path.unlink()  # the next try takes the same name
+            raise
 
     def abandon_segment(self) -> None:
-        """Go on in a new segment, after a failed sync: what the kernel says of the old one can no longer be trusted."""
-        fd, self._fd = self._fd, -1
-        os.close(fd)
-        self._open_segment()
+        """Go on in a new segment after a failure: what the kernel says of the old one can no longer be trusted.
+
+        Raises JournalError while that cannot be written either.
+        """
+        try:
+            with self._swap:
+                fd, self._fd = self._fd, -1
+                if fd >= 0:
+                    os.close(fd)
+                self._open_segment()
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+        self._failure = None
 
     def sync(self) -> int:
         """Force everything appended so far to the disk. Returns the offset that is safe. Raises JournalError.
 
         After a failure the pages may be gone though a second call would succeed: never retry, `abandon_segment`.
         """
-        offset = self.offset
         try:
-            fd = os.dup(self._fd)  # the appending thread may close its own while we wait
+            with self._swap:
+                offset = self.offset
+                descriptors, self._retired = self._retired, []
+                descriptors.append(os.dup(self._fd))
+                # New names must survive a power cut as well as what is in the files.
+                descriptors.append(os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC))
+            for fd in descriptors:
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
         except OSError as error:
-            raise _unwritable(self.directory, error) from error
-        try:
-            os.fdatasync(fd)
-        except OSError as error:
-            raise _unwritable(self.directory, error) from error
-        finally:
-            os.close(fd)
+            self._failure = _unwritable(self.directory, error)
+            raise self._failure from error
         return offset
 
     def close(self) -> None:
-        if self._fd >= 0:
-            self.sync()
+        """Sync and close. Raises JournalError where the last bytes may not be on the disk."""
+        if self._fd < 0:
+            return
+        try:
+            if self._failure is None:
+                self.sync()
+        finally:
             os.close(self._fd)
             self._fd = -1
 

@@ -1,0 +1,193 @@
+"""Chunks to rows: each frame of the journal becomes exactly one row of exactly one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, GapKind, Other, SnapshotReason, Ticker, Trade
+from kflow.session.chunks import Chunk, Closed, Hole, Opened, delta_us
+from kflow.store import copy
+from kflow.store.sessions import DAY_NS
+
+# Bits of the `flags` columns.
+NOT_LIVE: Final = 1  # the book was not live: the row was not applied, its size is unknown
+
+
+# These leave every book as it was: over as soon as they are seen.
+_HARMLESS: Final = frozenset({GapKind.DUPLICATE, GapKind.REORDERED})
+
+
+class Batch:
+    """Packed rows of some chunks, by table, and the statements that go with them."""
+
+    def __init__(self) -> None:
+        # (table, number of rows, rows packed)
+        self.packed: list[tuple[copy.BinaryTable, int, bytes]] = []
+        self.opened: list[tuple[int, int, str]] = []  # (connection, opened_ns, url)
+        self.closed: list[tuple[int, int, str]] = []  # (connection, closed_ns, reason)
+        # When the last resync snapshot of a (connection, sid) came.
+        self.resynced: dict[tuple[int, int], int] = {}
+        self.days: set[int] = set()  # since 1970, UTC
+        self.sampled_out = 0
+        self.last_ns = 0
+
+    def count(self) -> Counter[str]:
+        """Rows by table."""
+        return Counter({table.table: rows for table, rows, _ in self.packed})
+
+
+class RowPacker:
+    """Packs the chunks of one session."""
+
+    def __init__(self, session_id: int, sample_rate: int, ids: Mapping[str, int]) -> None:
+        """`ids`: number of each market that the chunks name."""
+        self._session_id, self._sample_rate, self._ids = session_id, sample_rate, ids
+
+    def pack(self, chunks: Iterable[Chunk]) -> Batch:
+        """Raises DataError for a value that a column cannot hold, which the protocol lets through none of."""
+        batch = Batch()
+        deltas: list[tuple[int | None, ...]] = []
+        rows: dict[copy.BinaryTable, list[bytes]] = {table: [] for table in copy.TABLES}
+        day, sample_rate = -1, self._sample_rate
+        for chunk in chunks:
+            recv_ns, connection = chunk.wall_ns, chunk.connection
+            if recv_ns // DAY_NS != day:
+                day = recv_ns // DAY_NS
+                batch.days.add(day)
+            for event in chunk.events:
+                if type(event) is BookDelta:
+                    if event.seq % sample_rate:
+                        batch.sampled_out += 1
+                    else:
+                        deltas.append(self._delta(event, recv_ns, connection))
+                else:
+                    self._event(event, recv_ns, connection, rows)
+                    if type(event) is BookSnapshot and event.reason is SnapshotReason.RESYNC:
+                        batch.resynced[connection, event.sid] = recv_ns
+            batch.last_ns = recv_ns
+            if chunk.gaps or chunk.mark is not None:
+                self._rest(chunk, batch, rows)
+        batch.packed = [(table, len(packed), b"".join(packed)) for table, packed in rows.items() if packed]
+        if deltas:
+            batch.packed.append((copy.DELTAS, len(deltas), copy.DELTAS.pack_rows(deltas)))
+        return batch
+
+    def _delta(self, event: BookDelta, recv_ns: int, connection: int) -> tuple[int | None, ...]:
+        return (
+            recv_ns,
+            delta_us(event),
+            event.seq,
+            event.change,
+            event.size,
+            self._session_id,
+            connection,
+            event.sid,
+            self._ids[event.market],
+            event.price,
+            event.side,
+            NOT_LIVE if event.size is None else 0,
+        )
+
+    def _event(
+        self, event: FeedEvent, recv_ns: int, connection: int, rows: dict[copy.BinaryTable, list[bytes]]
+    ) -> None:
+        session = self._session_id
+        if type(event) is Ticker:
+            row = copy.TICKERS.pack(
+                recv_ns,
+                event.venue_ms,
+                event.seq,
+                event.yes_bid_size,
+                event.yes_ask_size,
+                event.volume,
+                event.open_interest,
+                session,
+                connection,
+                event.sid,
+                self._ids[event.market],
+                event.last,
+                event.yes_bid,
+                event.yes_ask,
+            )
+            rows[copy.TICKERS].append(row)
+        elif type(event) is Trade:
+            row = copy.TRADES.pack(
+                recv_ns,
+                event.venue_ms,
+                event.seq,
+                event.size,
+                session,
+                connection,
+                event.sid,
+                self._ids[event.market],
+                event.price,
+                event.taker,
+                event.is_block,
+                event.trade_id,
+            )
+            rows[copy.TRADES].append(row)
+        elif type(event) is BookSnapshot:
+            rows[copy.SNAPSHOTS].append(self._snapshot(event, recv_ns, connection))
+        elif type(event) is Other:
+            row = copy.FRAMES.pack(
+                recv_ns, event.seq, session, connection, event.sid, event.kind, event.market, event.raw
+            )
+            rows[copy.FRAMES].append(row)
+
+    def _snapshot(self, event: BookSnapshot, recv_ns: int, connection: int) -> bytes:
+        return copy.SNAPSHOTS.pack(
+            recv_ns,
+            event.venue_ms,
+            event.seq,
+            self._session_id,
+            connection,
+            event.sid,
+            self._ids[event.market],
+            0,
+            event.reason.value,
+            [price for price, _ in event.yes],
+            [size for _, size in event.yes],
+            [price for price, _ in event.no],
+            [size for _, size in event.no],
+        )
+
+    def _rest(self, chunk: Chunk, batch: Batch, rows: dict[copy.BinaryTable, list[bytes]]) -> None:
+        gaps = rows[copy.GAPS]
+        session, connection = self._session_id, chunk.connection
+        for gap in chunk.gaps:
+            market = None if gap.market is None else self._ids[gap.market]
+            gaps.append(
+                copy.GAPS.pack(
+                    chunk.wall_ns,
+                    gap.expected,
+                    gap.received,
+                    chunk.wall_ns if gap.kind in _HARMLESS else None,
+                    session,
+                    connection,
+                    gap.sid,
+                    market,
+                    gap.kind.value,
+                    gap.detail,
+                )
+            )
+        mark = chunk.mark
+        if isinstance(mark, Hole):
+            row = copy.GAPS.pack(
+                mark.started_ns,
+                None,
+                None,
+                mark.ended_ns,
+                session,
+                connection,
+                None,
+                None,
+                mark.kind.value,
+                mark.detail,
+            )
+            gaps.append(row)
+        elif isinstance(mark, Opened):
+            batch.opened.append((connection, chunk.wall_ns, mark.url))
+        elif isinstance(mark, Closed):
+            batch.closed.append((connection, chunk.wall_ns, mark.reason))

@@ -1,0 +1,230 @@
+"""The writer: chunks to PostgreSQL, each exactly once, on a thread of its own.
+
+Rows and the journal watermark move in one transaction. Whoever connects reads the watermark first: a batch that was
+committed though its answer was lost is not written again, and rows that a server forgot (synchronous_commit = off) are
+read from the journal anew. A writer that falls behind reads the journal instead of a queue, so memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import psycopg
+
+from kflow.errors import DatabaseError, DataError, KflowError
+from kflow.record.handoff import Handoff
+from kflow.record.markets import MarketIds
+from kflow.record.rows import Batch, RowPacker
+from kflow.session.chunks import Chunk, read_chunks
+from kflow.store import sessions
+from kflow.store.journal_reader import JournalReader
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+# Rows of one transaction while reading the journal.
+CATCH_UP_ROWS: Final = 10_000
+RETRY_FIRST_S: Final = 0.2
+RETRY_MOST_S: Final = 5.0
+
+
+class SessionWriter:
+    """Writes chunks of one session over one connection."""
+
+    def __init__(self, conn: Connection, session_id: int, *, sample_rate: int = 1) -> None:
+        self._conn, self._session_id = conn, session_id
+        self._markets = MarketIds(conn, session_id)
+        self._days: set[int] = set()
+        self._packer = RowPacker(session_id, sample_rate, self._markets.ids)
+
+    def watermark(self) -> int:
+        """Journal offset up to which everything is in the tables."""
+        return sessions.read_watermark(self._conn, self._session_id)
+
+    def write(self, start: int, chunks: list[Chunk]) -> Batch:
+        """Store the chunks and move the watermark from `start` behind the last of them, or change nothing.
+
+        Raises DataError where the watermark is not at `start`.
+        """
+        self._markets.learn(chunks)
+        batch = self._packer.pack(chunks)
+        self._ensure_days(batch)
+        conn, session_id = self._conn, self._session_id
+        with conn.transaction(), conn.cursor() as cursor:
+            sessions.move_watermark(conn, session_id, start, chunks[-1].end)
+            for table, _, packed in batch.packed:
+                table.write(cursor, packed)
+            for connection, opened_ns, url in batch.opened:
+                sessions.open_connection(conn, session_id, connection, opened_ns, url)
+            for connection, closed_ns, reason in batch.closed:
+                sessions.close_connection(conn, session_id, connection, closed_ns, reason)
+            for (connection, sid), ended_ns in batch.resynced.items():
+                sessions.end_gaps(conn, session_id, connection, sid, ended_ns)
+        return batch
+
+    def _ensure_days(self, batch: Batch) -> None:
+        for day in batch.days - self._days:
+            sessions.ensure_day(self._conn, day * sessions.DAY_NS)
+            self._days.add(day)
+
+
+def load_journal(
+    writer: SessionWriter, reader: JournalReader, *, end: int | None = None, done: Callable[[Batch], None] | None = None
+) -> int:
+    """Store what the journal holds behind the watermark, up to `end`. Returns the new watermark."""
+    position = writer.watermark()
+    for chunks in _batches(read_chunks(reader, position, end)):
+        batch = writer.write(position, chunks)
+        position = chunks[-1].end
+        if done is not None:
+            done(batch)
+    return position
+
+
+def _batches(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
+    batch: list[Chunk] = []
+    for chunk in chunks:
+        batch.append(chunk)
+        if len(batch) >= CATCH_UP_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dataclass(slots=True)
+class WriterStatus:
+    """What health and metrics tell of the writer."""
+
+    connected: bool = False
+    catching_up: bool = False
+    rows: Counter[str] = field(default_factory=Counter)  # by table
+    errors: Counter[str] = field(default_factory=Counter)  # by class
+    last_error: str = ""
+    sampled_out: int = 0
+    # Journal offset up to which everything is in the tables.
+    watermark: int = 0
+    # Receive time of the last chunk that is in the tables.
+    stored_ns: int | None = None
+
+
+class Writer(threading.Thread):
+    """Writes what the recorder hands over, for as long as it takes."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        session_id: int,
+        handoff: Handoff,
+        journal_offset: Callable[[], int],
+        reader: Callable[[], JournalReader],
+        *,
+        sample_rate: int = 1,
+    ) -> None:
+        """`connect` opens an autocommit connection or raises DatabaseError; `journal_offset` is where the disk ends."""
+        super().__init__(name="kflow-writer", daemon=True)
+        self.status = WriterStatus()
+        self._connect, self._session_id, self._sample_rate = connect, session_id, sample_rate
+        self._handoff, self._journal_offset, self._reader = handoff, journal_offset, reader
+        # A batch whose commit was not confirmed.
+        self._unconfirmed: list[Chunk] = []
+        # Everything up to this journal offset is stored or carries no rows.
+        self._position = 0
+        self._leaving = threading.Event()
+        # Why the thread ended before it was asked to; nothing is lost, the journal has it.
+        self.failure: KflowError | None = None
+
+    def run(self) -> None:
+        delay_s = RETRY_FIRST_S
+        while not self._leaving.is_set():
+            before = self.status.watermark
+            try:
+                with self._connect() as conn:
+                    self.status.connected = True
+                    self._serve(SessionWriter(conn, self._session_id, sample_rate=self._sample_rate))
+                    return
+            except (psycopg.Error, DatabaseError) as error:
+                self._failed(error)
+            except DataError as error:
+                self.failure = error
+                self._failed(error)
+                return
+            delay_s = RETRY_FIRST_S if self.status.watermark > before else min(delay_s * 2, RETRY_MOST_S)
+            self._leaving.wait(delay_s)
+
+    def _failed(self, error: Exception) -> None:
+        self.status.connected = False
+        self.status.errors[type(error).__name__] += 1
+        self.status.last_error = str(error).strip()
+
+    def _serve(self, writer: SessionWriter) -> None:
+        """Write until the handoff is closed and empty."""
+        self._resume(writer)
+        while not self._leaving.is_set():
+            chunks = self._handoff.take()
+            if chunks:
+                self._write(writer, chunks)
+            elif self._handoff.complete_from(self._position):
+                return
+            else:
+                self._catch_up(writer)
+
+    def _resume(self, writer: SessionWriter) -> None:
+        """Find out what the database has, and go on from there."""
+        committed, believed = writer.watermark(), self.status.watermark
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        self.status.watermark = committed
+        if unconfirmed and committed == unconfirmed[-1].end:
+            self._position = committed  # the commit succeeded, its answer was lost
+        elif unconfirmed and committed == believed:
+            self._write(writer, unconfirmed)
+        elif committed != believed:
+            self._position = committed  # the server forgot what it had confirmed
+        if not self._handoff.complete_from(self._position):
+            self._catch_up(writer)
+
+    def _write(self, writer: SessionWriter, chunks: list[Chunk]) -> None:
+        chunks = [chunk for chunk in chunks if chunk.end > self._position]
+        if not chunks:
+            return
+        self._unconfirmed = chunks
+        self._stored(writer.write(self.status.watermark, chunks), chunks[-1].end)
+        self._unconfirmed = []
+
+    def _stored(self, batch: Batch, end: int) -> None:
+        status = self.status
+        status.watermark = self._position = end
+        status.rows.update(batch.count())
+        status.sampled_out += batch.sampled_out
+        status.stored_ns = batch.last_ns
+
+    def _catch_up(self, writer: SessionWriter) -> None:
+        """Read the journal up to where the recorder is, then go on with what it hands over."""
+        self.status.catching_up = True
+        try:
+            while not self._leaving.is_set():
+                end = self._journal_offset()
+                self._handoff.restart(end)
+                self._read_to(writer, end)
+                self._position = max(self._position, end)
+                if self._handoff.complete_from(end):
+                    return
+        finally:
+            self.status.catching_up = False
+
+    def _read_to(self, writer: SessionWriter, end: int) -> None:
+        for chunks in _batches(read_chunks(self._reader(), self._position, end)):
+            if self._leaving.is_set():
+                return
+            self._write(writer, chunks)
+
+    def stop(self, within_s: float) -> bool:
+        """Write what is left, for at most `within_s`. True when everything is in the tables."""
+        self._handoff.close()
+        self.join(within_s)
+        done = not self.is_alive() and self.failure is None
+        self._leaving.set()
+        return done
