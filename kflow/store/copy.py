@@ -50,7 +50,7 @@ def _bytea(value: bytes) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    raw = value.encode()
+    raw = str.encode(value)
     if b"\0" in raw:
         raise ValueError
     return _LENGTH.pack(len(raw)) + raw

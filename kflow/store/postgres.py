@@ -68,10 +68,13 @@ def connect(
     except psycopg.Error as error:
         raise _refusal(parameters, error) from None  # the cause's text is in the message, scrubbed
     if role is not None:
-        with reporting(f"taking the role {role}"):
-            conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-            if not autocommit:
+        try:
+            with reporting(f"taking the role {role}"):
+                conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
                 conn.commit()
+        except DatabaseError:
+            conn.close()
+            raise
     return conn
 
 
