@@ -202,10 +202,13 @@ _RAW: Final = msgspec.json.Decoder(Json)
 
 
 def decode(kind: type[T], body: bytes | msgspec.Raw, what: str) -> T:
-    """`body` as a `kind`. Raises MalformedFrame that names `what`."""
+    """`body` as a `kind`; numbers of untyped fields stay exact. Raises MalformedFrame that names `what`."""
+    return _decoded(msgspec.json.Decoder(kind, float_hook=Decimal), body, what)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, what: str) -> T:
     try:
-        # Numbers of untyped fields stay exact.
-        return msgspec.json.Decoder(kind, float_hook=Decimal).decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedFrame(f"{what}: the answer is not what the venue documents: {error}") from None
 
@@ -231,14 +234,14 @@ def market_info(body: msgspec.Raw) -> MarketInfo:
         settled_us=_time(wire.settlement_ts),
         fee_waiver_until_us=_time(wire.fee_waiver_expiration_time),
         exchange_index=wire.exchange_index,
-        raw=_RAW.decode(body),
+        raw=_decoded(_RAW, body, "market"),
     )
 
 
 def event_info(body: msgspec.Raw, markets: Iterable[msgspec.Raw] = ()) -> EventInfo:
     """`markets` stand in where the event carries none. Raises MalformedFrame and Unrepresentable."""
     wire = decode(_Event, body, "event")
-    raw = _RAW.decode(body)
+    raw = _decoded(_RAW, body, "event")
     raw.pop("markets", None)  # each market keeps its own
     return EventInfo(
         ticker=wire.event_ticker,
@@ -265,7 +268,7 @@ def series_info(body: msgspec.Raw) -> SeriesInfo:
         fee_type=wire.fee_type,
         fee_multiplier=wire.fee_multiplier,
         exchange_index=wire.exchange_index,
-        raw=_RAW.decode(body),
+        raw=_decoded(_RAW, body, "series"),
     )
 
 

@@ -53,7 +53,7 @@ async def resolve(client: RestClient, selection: Selection) -> Resolution:
     Raises UnknownTicker for a name that is none, and UsageError where nothing can be recorded, where a market that was
     named does not trade (unless `include_inactive`), or where there are more than `max_markets`.
     """
-    if not (selection.markets or selection.events or selection.series or selection.all):
+    if not (_names([*selection.markets, *selection.events, *selection.series]) or selection.all):
         raise UsageError("no market is named", hint="name one with --market, --event or --series, or pass --all")
     search = _Search(client, selection)
     for name in _names(selection.markets):
