@@ -1,0 +1,97 @@
+"""`kflow exchange`: a local exchange that speaks Kalshi's wire."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kflow.cli.lazy import new_app
+
+app = new_app(help="Serve a local exchange that speaks Kalshi's wire.", no_args_is_help=True)
+
+
+class EmptySide(StrEnum):
+    """How a snapshot shows a side without levels."""
+
+    OMIT = "omit"
+    LIST = "list"
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `serve` a subcommand though it is the only one."""
+
+
+@app.command()
+def serve(
+    recording: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Play recorded frames (jsonl, jsonl.gz).")
+    ] = None,
+    speed: Annotated[
+        str, typer.Option(metavar="N|max", help="How fast: times real time, or as fast as clients read.")
+    ] = "1",
+    synthetic: Annotated[str, typer.Option(metavar="PRESET", help="Make markets up: busy, quiet or weather.")] = "busy",
+    markets: Annotated[int, typer.Option(metavar="N", help="How many made-up markets.")] = 20,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="N", show_default=False, help="Messages per second of all markets together."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same flow.")] = 7,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", show_default=False, help="End the made-up flow after N messages.")
+    ] = None,
+    lifetime: Annotated[
+        float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
+    ] = 900.0,
+    fault: Annotated[
+        Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see kflow help faults.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep a journal of every frame sent, and of every fault.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write the new private key. Else a temporary folder.")
+    ] = None,
+    empty_side: Annotated[EmptySide, typer.Option(help="A snapshot's empty side: no key, or [].")] = EmptySide.OMIT,
+    legacy_fields: Annotated[bool, typer.Option("--legacy-fields", help="Add the retired integer cents.")] = False,
+    until_end: Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")] = False,
+) -> None:
+    """Serve REST and WebSocket on one loopback port. Prints one line of JSON when ready; Ctrl-C ends it."""
+    import asyncio
+
+    from kflow.exchange import serve as serving
+    from kflow.exchange.faults import load_script
+    from kflow.exchange.messages import Style
+    from kflow.exchange.server import ExchangeOptions
+    from kflow.exchange.synthetic import SyntheticOptions
+
+    pace = serving.parse_speed(speed)
+    if recording is not None:
+        source = serving.recorded_source(recording, pace)
+    else:
+        source = serving.synthetic_source(
+            SyntheticOptions(
+                preset=synthetic,
+                markets=markets,
+                rate=rate,
+                seed=seed,
+                limit=limit,
+                lifetime_s=lifetime,
+                speed=pace,
+            )
+        )
+    options = ExchangeOptions(
+        source=source,
+        host=host,
+        port=port,
+        faults=load_script(fault) if fault is not None else (),
+        truth=truth,
+        style=Style(empty_side=empty_side.value, legacy=legacy_fields),
+        key_folder=keys,
+    )
+    asyncio.run(serving.serve(options, typer.echo, until_end=until_end))

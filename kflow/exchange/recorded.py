@@ -1,0 +1,163 @@
+"""The recorded source: a file's frames, verbatim, in its own order and numbering.
+
+Each message goes out with the body as recorded; sids are the file's, and seq moves as it moved there (holes
+included), counting on from what a subscriber's own commands consumed. Playback is one for all sockets: it starts with
+the first subscriber, pauses while there is none, and a late one begins with a snapshot. Between two parts every socket
+is closed cleanly, and the next part waits for a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from websockets.frames import CloseCode
+
+from kflow.clock import NS_PER_S
+from kflow.exchange.hub import Hub
+from kflow.exchange.listing import Listing
+from kflow.exchange.market import Venue
+from kflow.exchange.messages import ORDERBOOK, Message
+from kflow.exchange.recording import Contents, Entry, Part, Recording
+from kflow.market.times import US_PER_S
+
+# A recording says nothing of when its markets close; clients must not think that they have.
+_CLOSES_AFTER_US: Final = 30 * 86_400 * US_PER_S
+_CHUNK: Final = 500
+# A subscriber of only some of the recorded channels or markets is waited for this long: more commands may follow.
+GRACE_S: Final = 0.25
+# Messages received this close to one another are written together.
+_TOGETHER_NS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedOptions:
+    """What to play. `speed`: times real time; None: as fast as sockets take it."""
+
+    path: Path
+    speed: float | None = 1.0
+    grace_s: float = GRACE_S
+
+
+class RecordedSource:
+    """Feeds an exchange from a `Recording`."""
+
+    def __init__(self, options: RecordedOptions) -> None:
+        """Reads the file once. Raises ConfigError, DataError."""
+        self._options = options
+        self._recording = Recording(options.path)
+        self.contents: Final[Contents] = self._recording.scan()
+        self.frames_sent = 0
+
+    @property
+    def sids(self) -> Mapping[str, int]:
+        return self.contents.parts[0].sids
+
+    def prepare(self, venue: Venue, now_us: int) -> None:
+        contents = self.contents
+        venue.lenient = True  # a recording may have holes, and then its books contradict themselves
+        opened_us = contents.first_ns // 1000 - 86_400 * US_PER_S
+        tickers = dict.fromkeys(market for part in contents.parts for market in part.markets)
+        venue.list_markets(
+            [
+                Listing(
+                    ticker=ticker,
+                    event=ticker.rpartition("-")[0] or ticker,
+                    series=ticker.partition("-")[0],
+                    title=ticker,
+                    market_id=contents.market_ids.get(ticker, ""),
+                    structure=contents.structures.get(ticker, "linear_cent"),
+                    open_us=opened_us,
+                    close_us=max(now_us, opened_us) + _CLOSES_AFTER_US,
+                )
+                for ticker in tickers
+            ]
+        )
+
+    async def run(self, hub: Hub) -> None:
+        hub.stamps_sending = False  # what was recorded goes out as it was
+        hub.overflow_bytes = float("inf")  # readers are waited for, nothing is dropped
+        entries = self._recording.entries()
+        parts = self.contents.parts
+        for number, part in enumerate(parts):
+            hub.sids = part.sids
+            # `part.frames` counts the acknowledgements that begin it too.
+            await self._play(hub, part, itertools.islice(entries, part.frames))
+            await hub.drained()
+            if number + 1 < len(parts):
+                hub.sids = parts[number + 1].sids
+                await hub.close_all(CloseCode.GOING_AWAY)
+
+    async def _play(self, hub: Hub, part: Part, entries: Iterator[Entry]) -> None:
+        """Send one part. Real time counts only while somebody listens."""
+        clock, speed = hub.clock, self._options.speed
+        window_ns = None if speed is None else round(_TOGETHER_NS * speed)
+        origin_ns = first_ns = 0
+        for recv_ns, chunk in _chunks(entries, window_ns):
+            if not _anyone(hub, part):
+                await self._subscribers(hub, part)
+                origin_ns, first_ns = clock.mono_ns(), recv_ns
+            if speed is not None:
+                wait_ns = origin_ns + (recv_ns - first_ns) / speed - clock.mono_ns()
+                if wait_ns > 0:
+                    await clock.sleep(wait_ns / NS_PER_S)
+            hub.publish(chunk)
+            self.frames_sent += len(chunk)
+            await hub.drained()
+            await asyncio.sleep(0)  # let readers and commands in
+
+    async def _subscribers(self, hub: Hub, part: Part) -> None:
+        """Wait until somebody listens, and has had time to ask for everything that the recording holds."""
+        with hub.changes() as changed:
+            while not _complete(hub, part):
+                changed.clear()
+                if not _anyone(hub, part):
+                    await changed.wait()
+                elif not await self._still_changing(hub, changed):
+                    return
+
+    async def _still_changing(self, hub: Hub, changed: asyncio.Event) -> bool:
+        """Whether a command came within the grace."""
+        grace = asyncio.create_task(hub.clock.sleep(self._options.grace_s))
+        waiting = asyncio.create_task(changed.wait())
+        await asyncio.wait({grace, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        grace.cancel()
+        waiting.cancel()
+        return changed.is_set()
+
+
+def _anyone(hub: Hub, part: Part) -> bool:
+    markets = frozenset(part.markets)
+    return hub.wanted(ORDERBOOK if ORDERBOOK in part.sids else next(iter(part.sids)), markets)
+
+
+def _complete(hub: Hub, part: Part) -> bool:
+    """Whether one socket has subscribed to all that the part holds."""
+    for connection in hub.connections:
+        found = [connection.link.subscriptions.of(channel) for channel in part.sids]
+        if all(s is not None and all(s.wants(market) for market in part.markets) for s in found):
+            return connection.subscribed
+    return False
+
+
+def _chunks(entries: Iterator[Entry], window_ns: int | None) -> Iterator[tuple[int, list[Message]]]:
+    """Messages to send together, and when the first was received. Groups of one exchange µs are never split."""
+    chunk: list[Message] = []
+    first_ns = 0
+    for entry in entries:
+        message = entry.message
+        if message is None:
+            continue  # an acknowledgement: sockets get those of their own commands
+        full = len(chunk) >= _CHUNK or (window_ns is not None and entry.recv_ns - first_ns > window_ns)
+        if chunk and full and not (message.venue_us and message.venue_us == chunk[-1].venue_us):
+            yield first_ns, chunk
+            chunk = []
+        if not chunk:
+            first_ns = entry.recv_ns
+        chunk.append(message)
+    if chunk:
+        yield first_ns, chunk

@@ -1,0 +1,198 @@
+"""The local exchange: REST and WebSocket on one loopback port, fed by a source."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+import uvicorn
+
+from kflow.clock import Clock, SystemClock
+from kflow.errors import ConfigError, PortTaken
+from kflow.exchange.access import Access
+from kflow.exchange.faults import Fault, Injector
+from kflow.exchange.hub import OVERFLOW_BYTES, PING_INTERVAL_S, Hub
+from kflow.exchange.market import Venue
+from kflow.exchange.messages import PLAIN, Style
+from kflow.exchange.rest import PREFIX, MarketData, application
+from kflow.exchange.source import Source
+from kflow.exchange.stream import WS_PATH, StreamProtocol
+from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.truth import TruthLog
+from kflow.kalshi.auth import write_new_key
+
+LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeOptions:
+    """How an exchange is set up."""
+
+    source: Source = field(default_factory=lambda: SyntheticSource(SyntheticOptions()))
+    # Where it listens: loopback only; port 0 takes any free one.
+    host: str = LOOPBACK
+    port: int = 0
+    # What goes wrong, and where the truth of what was sent is kept (None: nowhere).
+    faults: Sequence[Fault] = ()
+    truth: Path | None = None
+    style: Style = PLAIN
+    clock: Clock = field(default_factory=SystemClock)
+    # Where the user's new key is written (None: a private temporary folder that goes with the exchange).
+    key_folder: Path | None = None
+    # Sockets: how often they are pinged, and how much may pile up for a slow reader before error 25.
+    ping_interval_s: float = PING_INTERVAL_S
+    overflow_bytes: float = OVERFLOW_BYTES
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever started us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Exchange:
+    """A running exchange; `async with await Exchange.start(options)` stops it at the end."""
+
+    def __init__(self, options: ExchangeOptions, listener: socket.socket) -> None:
+        self._options, self._listener = options, listener
+        clock = options.clock
+        self.venue: Final = Venue(options.style)
+        self.access: Final = Access(clock)
+        self.truth: Final = TruthLog(clock, options.truth)
+        self.injector: Final = Injector(clock, self.truth, options.faults)
+        self.hub: Final = Hub(
+            clock=clock, venue=self.venue, access=self.access, truth=self.truth, injector=self.injector
+        )
+        self.hub.ping_interval_s, self.hub.overflow_bytes = options.ping_interval_s, options.overflow_bytes
+        host, port = listener.getsockname()[:2]
+        self.rest: Final = f"http://{host}:{port}{PREFIX}"
+        self.ws: Final = f"ws://{host}:{port}{WS_PATH}"
+        self.key_id: Final = str(uuid4())
+        self._own_folder = tempfile.mkdtemp(prefix="kflow-exchange-") if options.key_folder is None else None
+        folder = options.key_folder or Path(str(self._own_folder))
+        self.private_key_path: Final = folder / "exchange-key.pem"
+        # Set when the source has sent its last message and every socket has taken what was buffered.
+        self.finished: Final = asyncio.Event()
+        self._server: _Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(cls, options: ExchangeOptions) -> Exchange:
+        """Listen and begin. Raises PortTaken, ConfigError (not loopback), JournalError (truth log)."""
+        exchange = cls(options, _listen(options.host, options.port))
+        try:
+            await exchange._begin()
+        except BaseException:
+            await exchange.stop()
+            raise
+        return exchange
+
+    async def _begin(self) -> None:
+        options = self._options
+        self._new_key()
+        source = options.source
+        source.prepare(self.venue, options.clock.wall_ns() // 1000)
+        self.hub.sids = source.sids
+        routes = MarketData(self.venue, options.clock).routes()
+        config = uvicorn.Config(
+            application(routes, options.clock),
+            ws=functools.partial(StreamProtocol, self.hub),  # type: ignore[arg-type]
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            date_header=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._tasks.append(asyncio.create_task(self._server.serve(sockets=[self._listener])))
+        while not self._server.started:
+            if self._tasks[0].done():
+                self._tasks[0].result()
+            await asyncio.sleep(0)
+        self._tasks.append(asyncio.create_task(self._feed(source)))
+
+    def _new_key(self) -> None:
+        path = self.private_key_path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self.access.register(self.key_id, write_new_key(path))
+
+    async def _feed(self, source: Source) -> None:
+        await source.run(self.hub)
+        await self.hub.drained()
+        self.truth.sync()
+        self.finished.set()
+
+    def ready_line(self) -> str:
+        """One line of JSON that says where the exchange is and how to sign."""
+        return msgspec.json.encode(
+            {
+                "rest": self.rest,
+                "ws": self.ws,
+                "key_id": self.key_id,
+                "private_key_path": os.fspath(self.private_key_path),
+            }
+        ).decode()
+
+    async def failed(self) -> None:
+        """Wait for ever, or until a part of the exchange fails: then raise what it raised."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Close every socket and free the port."""
+        if self._server is not None:
+            self._server.should_exit = True
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._listener.close()
+        self.truth.close()
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
+
+    async def __aenter__(self) -> Exchange:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback:
+        raise ConfigError(f"the local exchange listens on loopback only, not on {host}", hint="use --host 127.0.0.1")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(address), port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(host, port) from error
+    listener.setblocking(False)
+    return listener
