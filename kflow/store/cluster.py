@@ -113,8 +113,9 @@ class Cluster:
         sockets = self._make_socket_folder()
         merged = _SETTINGS | {"unix_socket_directories": str(sockets)} | dict(settings)
         options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in merged.items())
-        command = ["-D", str(self.data), "-W", "-l", str(self.log), "-o", options, "start"]
-        self._run([binaries.program("pg_ctl"), *command], subprocess.DEVNULL)
+        # pg_ctl hands paths to a shell within double quotes, so it gets none of ours: it works in the data folder.
+        command = ["-D", ".", "-W", "-l", f"../{self.log.name}", "-o", options, "start"]
+        self._run([binaries.program("pg_ctl"), *command], subprocess.DEVNULL, self.data)
 
     def stop_command(self, binaries: Binaries) -> list[str]:
         return [binaries.program("pg_ctl"), "-D", str(self.data), "-w", "-t", "120", "-m", "fast", "-s", "stop"]
@@ -150,8 +151,8 @@ class Cluster:
         fatal = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
         return fatal[-1] if fatal else ""
 
-    def _run(self, command: Sequence[str], output: int) -> int:
-        options = self.account.process_options() | {"cwd": self.folder}
+    def _run(self, command: Sequence[str], output: int, working: Path | None = None) -> int:
+        options = self.account.process_options() | {"cwd": working or self.folder}
         try:
             return subprocess.run(  # noqa: S603 - programs we found, arguments we made
                 command, stdout=output, stderr=subprocess.STDOUT, check=False, **options
