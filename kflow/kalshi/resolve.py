@@ -215,7 +215,8 @@ def _by_strike(markets: Iterable[MarketInfo]) -> list[MarketInfo]:
 
 
 def _counted(event: EventInfo) -> str:
-    return f"{event.ticker} ({len(event.markets)} markets)"
+    count = len(event.markets)
+    return f"{event.ticker} ({count} market{'' if count == 1 else 's'})"
 
 
 def _state(market: MarketInfo) -> str:
