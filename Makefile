@@ -33,7 +33,7 @@ types: $(READY) ## mypy --strict
 	$(BIN)/mypy
 
 bench: $(READY) ## every benchmark in its quick form; each ends in a line of JSON
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done
+	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done
 
 faults: $(READY) ## the long form of the fault tests: kills, cuts, a full disk
 	$(BIN)/python -m pytest -q -m faults tests/faults
@@ -42,7 +42,7 @@ soak: $(READY) ## one hour at 1,000 messages a second
 	$(BIN)/python bench/soak.py
 
 docs: $(READY) ## write docs/cli.md, docs/settings.md and docs/exit-codes.md from the code
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m kflow.cli.reference docs
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	test -x .venvs/lock/bin/pip-compile || { $(PYTHON) -m venv .venvs/lock && .venvs/lock/bin/pip install --quiet pip-tools; }

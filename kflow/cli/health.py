@@ -40,9 +40,13 @@ def asked(url: str) -> Mapping[str, Any]:
     from urllib.parse import urlsplit
 
     place = urlsplit(url)
-    if place.scheme != "http" or not place.hostname:
+    try:
+        host, port = place.hostname, place.port
+    except ValueError:
+        host = None
+    if place.scheme != "http" or not host:
         raise UsageError(f"{url} is not of the form http://HOST:PORT")
-    connection = http.client.HTTPConnection(place.hostname, place.port or 80, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(host, port or 80, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/rl/health", headers={"Accept": "application/json"})
         answer = connection.getresponse()

@@ -17,11 +17,10 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from kflow.clock import NS_PER_S, SystemClock
-
 SCHEMA_VERSION = 1  # of the JSON that read commands print; rises when a field changes its meaning or leaves
 
 Row = Mapping[str, Any]
+NS_PER_S = 1_000_000_000
 _log = logging.getLogger("kflow")
 
 
@@ -167,6 +166,8 @@ def _bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], No
 
 
 def _lines(what: str, total: int | None, unit: str) -> Callable[[int], None]:
+    from kflow.clock import SystemClock  # brings asyncio, which a plain read command does not need
+
     clock = SystemClock()
     start = said = clock.mono_ns()
     done = 0

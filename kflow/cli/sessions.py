@@ -72,7 +72,7 @@ def show(
     tickers = {market.id: market.ticker for market in markets}
     lost = [_gap(gap, tickers) for gap in gaps]
     if chosen is not render.Format.TABLE:
-        render.record({**_whole(summary), "tickers": sorted(tickers.values()), "gaps": lost}, form=chosen)
+        render.record({**_whole(summary), "tickers": sorted(tickers.values()), "gap_list": lost}, form=chosen)
         return
     render.record({**_whole(summary), "tickers": sorted(tickers.values())}, form=chosen)
     if lost:

@@ -15,6 +15,7 @@ from kflow.settings.groups import (
     Settings,
     Web,
     declared,
+    groups,
 )
 from kflow.settings.loading import OTHER_VARIABLES, load, unknown_variables, wants_traceback
 
@@ -31,6 +32,7 @@ __all__ = [
     "Settings",
     "Web",
     "declared",
+    "groups",
     "load",
     "unknown_variables",
     "wants_traceback",

@@ -92,13 +92,13 @@ class Recorder:
         100, "rows after which the writer sends a batch", env="RL_ORDERBOOK_BATCH_SIZE", unit="rows", bounds=(1, None)
     )
     flush_interval_s: float = _setting(
-        1.0, "longest wait of a row for its batch", env="RL_ORDERBOOK_FLUSH_INTERVAL", unit="s", bounds=(0.001, None)
+        1.0, "longest wait of a row for its batch", env="RL_ORDERBOOK_FLUSH_INTERVAL", unit="s", bounds=(0.001, 3600)
     )
     sample_rate: int = _setting(
         1, "keep 1 of N deltas in the table; the journal stays whole", env="RL_ORDERBOOK_SAMPLE_RATE", bounds=(1, None)
     )
     fsync_interval_s: float = _setting(
-        0.2, "longest time a received frame is only in the page cache", unit="s", bounds=(0.001, None)
+        0.2, "longest time a received frame is only in the page cache", unit="s", bounds=(0.001, 3600)
     )
     queue_rows: int = _setting(
         50_000,
@@ -124,13 +124,13 @@ class Exchange:
     """The private local exchange that ingest starts in environment `local`."""
 
     preset: Literal["busy", "quiet", "weather"] = _setting("busy", "kind of synthetic order flow")
-    rate: float = _setting(100.0, "messages per second of all markets together", unit="1/s", bounds=(0.001, None))
+    rate: float = _setting(100.0, "messages per second of all markets together", unit="1/s", bounds=(0.001, 1_000_000))
     seed: int = _setting(7, "seed of the synthetic flow: same seed, same flow", bounds=(0, None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Trading. Off unless every part is set on purpose."""
+    """Trading. These values are read and checked; nothing in this version trades."""
 
     enabled: bool = _setting(False, "may orders leave at all", env="RL_ACTOR_ENABLED")
     strategy: Literal["disabled", "hardcoded", "rl_model"] = _setting(
@@ -205,6 +205,12 @@ class Declaration:
         if isinstance(value, bool):
             return str(value).lower()
         return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def groups() -> tuple[tuple[str, str], ...]:
+    """Every group: its name, and what its settings are about."""
+    kinds = get_type_hints(Settings)
+    return tuple((f.name, kinds[f.name].__doc__ or "") for f in fields(Settings) if f.name != "origins")
 
 
 @cache

@@ -1,0 +1,94 @@
+"""The reference pages of docs/, made from the code: python -m kflow.cli.reference FOLDER writes them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from kflow.cli.exitcodes import EXIT_CODES
+from kflow.cli.main import app
+from kflow.settings import OTHER_VARIABLES, Declaration, declared, groups
+
+MADE = "<!-- Made from the code by `make docs`; a test compares. -->"
+WIDTH = 100
+SETTINGS_RULES = (
+    "Flags win over the environment, the environment over `kflow.toml`, and that over the defaults. "
+    "`kflow config show --origins` says what holds and why; `kflow config check` finds mistakes. "
+    "Relative paths in `kflow.toml` start at its own folder. Lists in the environment are separated by commas."
+)
+
+
+def pages() -> dict[str, str]:
+    """Each page by its file name."""
+    return {"cli.md": _commands_page(), "settings.md": _settings_page(), "exit-codes.md": _exit_codes_page()}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command as its full name and its help."""
+    root: Any = get_command(app)
+    yield from _walk(root, root.make_context("kflow", [], resilient_parsing=True, terminal_width=WIDTH))
+
+
+def _walk(command: Any, context: Any) -> Iterator[tuple[str, str]]:
+    yield context.command_path, command.get_help(context)
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            inner = child.make_context(name, [], parent=context, resilient_parsing=True, terminal_width=WIDTH)
+            yield from _walk(child, inner)
+
+
+def _commands_page() -> str:
+    parts = ["# Commands", MADE, "Results go to stdout, everything else to stderr. How a command ends: exit-codes.md."]
+    for name, text in commands():
+        parts.append(f"## {name}\n\n```text\n{_tidy(text)}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _tidy(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().split("\n"))
+
+
+def _settings_page() -> str:
+    head = ["# Settings", MADE, SETTINGS_RULES]
+    lines: list[str] = []
+    for group, about in groups():
+        lines += [
+            "",
+            f"## {group}",
+            "",
+            about,
+            "",
+            "| setting | what | type | default | environment |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [_setting_line(item) for item in declared() if item.key.startswith(f"{group}.")]
+    others = ["", "## Other variables", "", "| variable | what |", "|---|---|"]
+    others += [f"| `{name}` | {about} |" for name, about in OTHER_VARIABLES.items()]
+    example = ["", "## kflow.toml", "", "```toml", *_example(), "```"]
+    return "\n\n".join(head) + "\n" + "\n".join(lines + others + example) + "\n"
+
+
+def _setting_line(item: Declaration) -> str:
+    kind = item.type_name.replace(" | ", ", ") + (f" [{item.unit}]" if item.unit else "")
+    names = ", ".join(f"`{name}`" for name in item.env)
+    return f"| `{item.key}` | {item.about} | {kind} | {item.shown(item.default)} | {names} |"
+
+
+def _example() -> list[str]:
+    return ["[selection]", 'events = ["INXD-25JAN03"]', "", "[recorder]", "batch_rows = 500", "flush_interval_s = 0.5"]
+
+
+def _exit_codes_page() -> str:
+    lines = ["# Exit codes", "", MADE, "", "| code | name | when |", "|---|---|---|"]
+    lines += [f"| {entry.code} | {entry.name} | {entry.meaning} |" for entry in EXIT_CODES]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (Path(sys.argv[1]) / name).write_text(text, encoding="utf-8")
