@@ -29,9 +29,11 @@ def _local(venue: LocalVenue) -> Endpoints:
 @pytest.fixture
 async def client() -> AsyncIterator[RestClient]:
     settled = replace(listing("KXOLD-24JAN01-B1"), close_us=1_735_900_000_000_001, archived=True, result="yes")
-    async with LocalVenue(markets=[*MARKETS, settled]) as venue:
-        async with RestClient(_local(venue), clock=SystemClock(), key=venue.key) as client:
-            yield client
+    async with (
+        LocalVenue(markets=[*MARKETS, settled]) as venue,
+        RestClient(_local(venue), clock=SystemClock(), key=venue.key) as client,
+    ):
+        yield client
 
 
 async def test_the_exchange_is_open_and_agrees_on_the_time(client: RestClient) -> None:
@@ -80,11 +82,13 @@ async def test_names_that_do_not_are_refused(client: RestClient) -> None:
 
 async def test_a_long_list_has_many_pages() -> None:
     source = SyntheticSource(SyntheticOptions(markets=450, rate=1))
-    async with LocalVenue(source=source, options=ExchangeOptions(source=source)) as venue:
-        async with RestClient(_local(venue), clock=SystemClock()) as client:
-            found = await resolve(client, Selection(all=True))
-            assert len(found.markets) == len({market.ticker async for market in client.markets(status="open")}) == 450
-            assert len(await client.orderbooks(market.ticker for market in found.markets)) == 450
+    async with (
+        LocalVenue(source=source, options=ExchangeOptions(source=source)) as venue,
+        RestClient(_local(venue), clock=SystemClock()) as client,
+    ):
+        found = await resolve(client, Selection(all=True))
+        assert len(found.markets) == len({market.ticker async for market in client.markets(status="open")}) == 450
+        assert len(await client.orderbooks(market.ticker for market in found.markets)) == 450
 
 
 async def test_a_clock_that_is_a_minute_off_is_refused() -> None:
