@@ -32,7 +32,7 @@ class Kind(StrEnum):
     CLOSE = "close"  # the connection is closed cleanly with `code`
     BLACK_HOLE = "black_hole"  # nothing is read or written any more, the socket stays open (for `seconds`)
     SILENT = "silent"  # pings go on, nothing else does, for `seconds`; what is withheld takes its seq
-    MALFORMED = "malformed"  # a frame that is no message (`variant`) goes before the real one
+    MALFORMED = "malformed"  # a frame is damaged (`variant`): it takes its seq and says nothing
     OVERSIZED = "oversized"  # a frame of `size_mib` goes before the real one
     UNKNOWN_TYPE = "unknown_type"  # a sequenced frame of a type nobody knows goes before the real one
     NEGATIVE = "negative"  # a delta that would leave less than nothing goes before the real one

@@ -146,13 +146,19 @@ class Venue:
 
     # What subscriptions ask for.
 
-    def snapshot_body(self, market: str, *, yes_prices: bool) -> str | None:
+    def snapshot_body(self, market: str, *, yes_prices: bool, begun_only: bool = False) -> str | None:
         state = self.markets.get(market)
-        if state is None or not state.known:
+        if state is None or (begun_only and not state.known):
             return None
         self.snapshots_served += 1
         levels = (state.book.levels(Side.YES), state.book.levels(Side.NO))
         return snapshot_body(market, state.listing.market_id, levels, style=self.style, yes_prices=yes_prices)
+
+    def forget_books(self) -> None:
+        """Let every market wait for its first snapshot again."""
+        for state in self.markets.values():
+            state.book.replace((), ())
+            state.known = False
 
     def yes_price_body(self, message: Message) -> str:
         state = self.markets.get(message.market)

@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from kflow.exchange.faults import (
-    BlackHole,
-    Close,
-    Cut,
-    Fault,
-    Injector,
-    Kind,
-    Link,
-    Oversized,
-    Silence,
-    Step,
-)
+from kflow.exchange.faults import BlackHole, Close, Cut, Fault, Injector, Kind, Link, Oversized, Silence, Step
 from kflow.exchange.market import Venue
 from kflow.exchange.messages import (
     DELTA_TYPE,
@@ -27,7 +16,6 @@ from kflow.exchange.messages import (
     delta_suffix,
     price_texts,
 )
-from kflow.exchange.subscriptions import Frame
 from kflow.market.events import Side
 from kflow.market.times import format_rfc3339_us
 from kflow.units import CONTRACT, DOLLAR
@@ -124,15 +112,14 @@ class Mischief:
         return [strange, *self._plain(link, message)]
 
     def _malformed(self, link: Link, message: Message, fault: Fault) -> list[Step]:
-        if fault.variant == "wrong_types":  # the envelope is sound, so it takes its seq
-            frame = link.subscriptions.stamp(message)
-            if frame is None:
-                return []
+        """The frame is damaged on its way: it takes its seq, and what it said is lost."""
+        frame = link.subscriptions.stamp(message)
+        if frame is None:
+            return []
+        if fault.variant == "wrong_types":
             frame.body = '{"market_ticker":17,"price_dollars":[],"delta_fp":{},"side":null,"ts_ms":"noon"}'
-            return [frame, *self._plain(link, message)]
-        after = self._plain(link, message)
-        text = after[0].text() if after and isinstance(after[0], Frame) else '{"type":"orderbook_delta"}'
-        return [malformed(text, fault.variant), *after]
+            return [frame]
+        return [malformed(frame.text(), fault.variant)]
 
     def _wrong_delta(self, link: Link, message: Message, fault: Fault) -> list[Step]:
         state = self._venue.markets[message.market]
@@ -152,13 +139,13 @@ class Mischief:
 
 
 def malformed(text: str, variant: str) -> bytes:
-    """A frame that is no message."""
+    """A frame damaged so that it is no message."""
     if variant == "truncated":
         return text[: len(text) // 2].encode()
     if variant == "invalid_utf8":
         return text.encode().replace(b'"market_ticker":"', b'"market_ticker":"\xff\xfe', 1)
     if variant == "deep_nesting":
-        return b'{"type":"orderbook_delta","sid":1,"msg":' + b"[" * _DEPTH + b"]" * _DEPTH + b"}"
+        return text.encode().partition(b',"msg":')[0] + b',"msg":' + b"[" * _DEPTH + b"]" * _DEPTH + b"}"
     if variant == "not_an_object":
         return b'["orderbook_delta",1,2]'
-    return b'{"type":"orderbook_delta","sid":1,"seq":}'
+    return text.encode().replace(b":", b";", 1)

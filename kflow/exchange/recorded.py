@@ -84,7 +84,7 @@ class RecordedSource:
         entries = self._recording.entries()
         parts = self.contents.parts
         for number, part in enumerate(parts):
-            hub.sids = part.sids
+            hub.venue.forget_books()
             # `part.frames` counts the acknowledgements that begin it too.
             await self._play(hub, part, itertools.islice(entries, part.frames))
             await hub.drained()

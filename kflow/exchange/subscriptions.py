@@ -93,8 +93,8 @@ class Subscription:
 class VenueView(Protocol):
     """What replies need to know of the venue."""
 
-    def snapshot_body(self, market: str, *, yes_prices: bool) -> str | None:
-        """The book as it is now; None where there is none (yet)."""
+    def snapshot_body(self, market: str, *, yes_prices: bool, begun_only: bool = False) -> str | None:
+        """The book as it is now; None for an unknown ticker, with `begun_only` also for a market without a book yet."""
 
     def ticker_body(self, market: str) -> str | None:
         """The market's top and totals as they are now; None where it is not known."""
@@ -240,16 +240,19 @@ class Subscriptions:
         """What a subscription starts with: snapshots, or the tickers that were asked for."""
         subscription = self._by_channel[channel]
         if channel == ORDERBOOK:
-            return self._snapshots(subscription, markets, None)
+            return self._snapshots(subscription, markets, None, first=True)
         if channel != TICKER or params.get("send_initial_snapshot") is not True:
             return []
         bodies = [(market, self._venue.ticker_body(market)) for market in markets]
         return [Frame(TICKER, body, subscription.sid, market=market) for market, body in bodies if body is not None]
 
-    def _snapshots(self, subscription: Subscription, markets: Sequence[str], ident: int | None) -> list[Frame]:
+    def _snapshots(
+        self, subscription: Subscription, markets: Sequence[str], ident: int | None, *, first: bool
+    ) -> list[Frame]:
         frames = []
         for market in markets:
-            body = self._venue.snapshot_body(market, yes_prices=subscription.yes_prices)
+            # A subscriber of a market that has not begun gets its first snapshot when it does.
+            body = self._venue.snapshot_body(market, yes_prices=subscription.yes_prices, begun_only=first)
             if body is not None:  # an unknown ticker is met with silence
                 frames.append(Frame(SNAPSHOT_TYPE, body, subscription.sid, subscription.next_seq(), ident, market))
         return frames
@@ -296,7 +299,7 @@ class Subscriptions:
     def _get_snapshot(
         self, ident: int | None, subscription: Subscription, tickers: list[str], _: Params
     ) -> list[Frame]:
-        return self._snapshots(subscription, tickers, ident)
+        return self._snapshots(subscription, tickers, ident, first=False)
 
     def _list(self, ident: int | None, _: Params) -> list[Frame]:
         entries = ",".join([f'{{"channel":"{s.channel}","sid":{s.sid}}}' for s in self._by_sid.values()])
