@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from kflow.settings import Settings
 if TYPE_CHECKING:
     from kflow.kalshi.auth import ApiKey
     from kflow.kalshi.environments import Endpoints
+    from kflow.store.postgres import Connection
 
 
 def data_dir(settings: Settings) -> Path:
@@ -52,6 +53,28 @@ def database(settings: Settings, *, any_schema: bool = False) -> Iterator[str]:
         if not any_schema:
             migrate.require_current(conn)
     yield url
+
+
+@contextmanager
+def connections(settings: Settings) -> Iterator[Callable[[], Connection]]:
+    """Opens autocommit connections for as long as the block lasts; starts the embedded server again where it died."""
+    from kflow.store import migrate, postgres
+    from kflow.store.embedded import EmbeddedServer
+
+    url = database_url(settings)
+    if url is not None:
+        with database(settings):
+            yield lambda: postgres.connect(url, autocommit=True)
+        return
+    with EmbeddedServer.acquire(data_dir(settings)) as server:
+
+        def connect() -> Connection:
+            server.ensure()
+            return postgres.connect(server.dsn, autocommit=True)
+
+        with connect() as conn:
+            migrate.upgrade(conn)
+        yield connect
 
 
 def venue(settings: Settings) -> Endpoints:

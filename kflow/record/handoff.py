@@ -35,11 +35,13 @@ class Handoff:
         self._complete_from: int | None = 0
         self._changed = threading.Condition()
         self._closed = False
-        # How often the capacity was exceeded.
+        # How often the capacity was exceeded, and how many messages were ever put.
         self.overflows = 0
+        self.messages = 0
 
     def put(self, chunk: Chunk) -> None:
         with self._changed:
+            self.messages += len(chunk.events)
             if self._complete_from is None:
                 return
             self._rows += len(chunk.events) + 1
@@ -88,10 +90,6 @@ class Handoff:
             self._chunks.clear()
             self._rows = 0
             self._complete_from = offset
-
-    @property
-    def rows(self) -> int:
-        return self._rows
 
     def oldest_ns(self) -> int | None:
         """Receive time of the oldest waiting chunk; None when nothing waits."""

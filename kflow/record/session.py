@@ -114,6 +114,7 @@ class RecordingSession:
             lambda: self.journal.offset,
             lambda: JournalReader(self.directory),
             sample_rate=self.options.sample_rate,
+            clock=self._clock,
         )
         self.writer.start()
         return self.number

@@ -15,6 +15,7 @@ from typing import Final
 
 import psycopg
 
+from kflow.clock import NS_PER_S, Clock
 from kflow.errors import DatabaseError, DataError, KflowError
 from kflow.record.handoff import Handoff
 from kflow.record.markets import MarketIds
@@ -99,16 +100,34 @@ def _batches(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
 class WriterStatus:
     """What health and metrics tell of the writer."""
 
+    handoff: Handoff = field(repr=False)
+    clock: Clock = field(repr=False)
     connected: bool = False
     catching_up: bool = False
     rows: Counter[str] = field(default_factory=Counter)  # by table
     errors: Counter[str] = field(default_factory=Counter)  # by class
     last_error: str = ""
-    sampled_out: int = 0
+    # Deltas that the sampling left out of the table.
+    sampled: int = 0
+    # Messages that are in the tables.
+    messages: int = 0
     # Journal offset up to which everything is in the tables.
     watermark: int = 0
     # Receive time of the last chunk that is in the tables.
     stored_ns: int | None = None
+
+    @property
+    def lag_messages(self) -> int:
+        """Messages that were received and are not in the tables yet."""
+        return max(0, self.handoff.messages - self.messages)
+
+    @property
+    def lag_s(self) -> float:
+        """For how long the oldest of them has waited; 0 when there is none."""
+        since_ns = self.handoff.oldest_ns() or self.stored_ns
+        if not self.lag_messages or since_ns is None:
+            return 0.0
+        return max(0.0, (self.clock.wall_ns() - since_ns) / NS_PER_S)
 
 
 class Writer(threading.Thread):
@@ -123,10 +142,11 @@ class Writer(threading.Thread):
         reader: Callable[[], JournalReader],
         *,
         sample_rate: int = 1,
+        clock: Clock,
     ) -> None:
         """`connect` opens an autocommit connection or raises DatabaseError; `journal_offset` is where the disk ends."""
         super().__init__(name="kflow-writer", daemon=True)
-        self.status = WriterStatus()
+        self.status = WriterStatus(handoff, clock)
         self._connect, self._session_id, self._sample_rate = connect, session_id, sample_rate
         self._handoff, self._journal_offset, self._reader = handoff, journal_offset, reader
         # A batch whose commit was not confirmed.
@@ -179,6 +199,7 @@ class Writer(threading.Thread):
         self.status.watermark = committed
         if unconfirmed and committed == unconfirmed[-1].end:
             self._position = committed  # the commit succeeded, its answer was lost
+            self.status.messages += sum(len(chunk.events) for chunk in unconfirmed)
         elif unconfirmed and committed == believed:
             self._write(writer, unconfirmed)
         elif committed != believed:
@@ -191,14 +212,15 @@ class Writer(threading.Thread):
         if not chunks:
             return
         self._unconfirmed = chunks
-        self._stored(writer.write(self.status.watermark, chunks), chunks[-1].end)
+        self._stored(writer.write(self.status.watermark, chunks), chunks)
         self._unconfirmed = []
 
-    def _stored(self, batch: Batch, end: int) -> None:
+    def _stored(self, batch: Batch, chunks: list[Chunk]) -> None:
         status = self.status
-        status.watermark = self._position = end
+        status.watermark = self._position = chunks[-1].end
+        status.messages += sum(len(chunk.events) for chunk in chunks)
         status.rows.update(batch.count())
-        status.sampled_out += batch.sampled_out
+        status.sampled += batch.sampled_out
         status.stored_ns = batch.last_ns
 
     def _catch_up(self, writer: SessionWriter) -> None:

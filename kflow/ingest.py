@@ -1,0 +1,204 @@
+"""What `kflow ingest` runs: a session with its feed, the HTTP service, and the recovery of sessions before it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+
+from kflow import wiring
+from kflow.clock import Clock, SystemClock
+from kflow.errors import ConfigError, KflowError
+from kflow.kalshi.auth import ApiKey
+from kflow.kalshi.environments import Endpoints, Environment, endpoints
+from kflow.kalshi.feed import Feed
+from kflow.kalshi.resolve import Selection, resolve
+from kflow.kalshi.rest import RestClient, check_clock
+from kflow.record.handoff import BatchLimits
+from kflow.record.plan import facts_of
+from kflow.record.recorder import Plan
+from kflow.record.session import Connect, RecordingOptions, RecordingSession, new_card, recover
+from kflow.settings import Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestResult:
+    """How a run ended. Counts are of this run; the tables and `kflow sessions show` are the truth."""
+
+    session: int
+    uuid: str
+    markets: int
+    messages: int
+    gaps: int
+    stored: bool  # False: the next run loads the rest from the journal
+
+
+class Stop:
+    """The wish to end: a signal, a request, or the end of the duration."""
+
+    def __init__(self) -> None:
+        self.wished = asyncio.Event()
+
+    def on_signals(self, say: Say) -> None:
+        """First signal: drain. Second: leave at once; the journal has everything, the next run loads it."""
+        loop = asyncio.get_running_loop()
+
+        def signalled() -> None:
+            if self.wished.is_set():
+                os._exit(0)
+            say("stopping; once more to leave at once (nothing is lost either way)")
+            self.wished.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signalled)
+
+
+@asynccontextmanager
+async def venue_of(settings: Settings, say: Say) -> AsyncIterator[tuple[Endpoints, ApiKey]]:
+    """The venue to record and the key to sign with; an exchange of our own where environment `local` names none."""
+    if settings.kalshi.environment == "local" and settings.kalshi.exchange is None:
+        from kflow.exchange.server import Exchange, ExchangeOptions
+        from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+
+        chosen = settings.exchange
+        source = SyntheticSource(SyntheticOptions(preset=chosen.preset, rate=chosen.rate, seed=chosen.seed))
+        async with await Exchange.start(ExchangeOptions(source=source)) as exchange:
+            say(f"environment local: recording a private exchange with synthetic flow at {exchange.rest}")
+            key = ApiKey.load(exchange.key_id, exchange.private_key_path)
+            yield endpoints(Environment.LOCAL, exchange=exchange.rest), key
+        return
+    key_or_none = wiring.api_key(settings)
+    if key_or_none is None:
+        raise ConfigError(
+            "recording needs an API key, since every stream of the venue is signed",
+            hint="set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH (a key with the scope read is enough)",
+        )
+    yield wiring.venue(settings), key_or_none
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A session under way, for whoever shows or serves it."""
+
+    session: RecordingSession
+    feed: Feed
+    stop: Stop
+    plan: Plan
+    settings: Settings
+
+
+Attach = Callable[[Running], AbstractAsyncContextManager[None]]
+
+
+async def ingest(settings: Settings, *, duration_s: float | None, say: Say, attach: Attach) -> IngestResult:
+    """Record until stopped. `attach` is entered with the running session: the HTTP service and the live view.
+
+    Raises KflowError where the recording cannot begin, or where the venue refuses our key or our commands.
+    """
+    stop = Stop()
+    stop.on_signals(say)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        connect = stack.enter_context(wiring.connections(settings))
+        venue, key = await stack.enter_async_context(venue_of(settings, say))
+        async with RestClient(venue, clock=clock) as client:
+            await check_clock(client)
+            plan = await _plan(client, settings, say)
+        root = journal_root(settings)
+        session = _session(settings, plan, connect, clock)
+        number = await asyncio.to_thread(session.begin)
+        say(f"session {number}: recording {len(plan.markets)} markets to {session.directory}")
+        running = Running(session, session.feed(venue.ws, key), stop, plan, settings)
+        recovering = asyncio.create_task(asyncio.to_thread(_recover, root, connect, clock, say))
+        try:
+            async with attach(running):
+                await _until_stopped(running, duration_s)
+        finally:
+            stored = await session.end()
+            await recovering
+        return _result(session, number, stored)
+
+
+async def _until_stopped(running: Running, duration_s: float | None) -> None:
+    """Run the feed until it fails for good, somebody wishes to stop, or the duration is over."""
+    feed = asyncio.create_task(running.feed.run())
+    wish = asyncio.create_task(running.stop.wished.wait())
+    try:
+        await asyncio.wait([feed, wish], timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
+        if feed.done():
+            feed.result()
+    finally:
+        running.stop.wished.set()
+        feed.cancel()
+        await asyncio.gather(feed, wish, return_exceptions=True)
+
+
+def journal_root(settings: Settings) -> Path:
+    """Where the journals of all sessions lie, a folder each."""
+    return wiring.data_dir(settings) / "journal"
+
+
+async def _plan(client: RestClient, settings: Settings, say: Say) -> Plan:
+    chosen = settings.selection
+    selection = Selection(
+        markets=chosen.markets,
+        events=chosen.events,
+        series=chosen.series,
+        all=chosen.all,
+        min_volume=chosen.min_volume,
+        max_markets=chosen.max_markets,
+    )
+    resolution = await resolve(client, selection)
+    for note in resolution.notes:
+        say(note)
+    return Plan(markets=await facts_of(client, resolution.markets))
+
+
+def _session(settings: Settings, plan: Plan, connect: Connect, clock: Clock) -> RecordingSession:
+    recorder = settings.recorder
+    rows = recorder.batch_rows
+    options = RecordingOptions(
+        batch=BatchLimits(rows=rows, age_s=recorder.flush_interval_s, most=max(rows, 10_000)),
+        queue_rows=recorder.queue_rows,
+        sync_interval_s=recorder.fsync_interval_s,
+        sample_rate=recorder.sample_rate,
+    )
+    root = journal_root(settings)
+    card = new_card(
+        environment=settings.kalshi.environment,
+        use_yes_price=plan.use_yes_price,
+        sample_rate=recorder.sample_rate,
+        selection=asdict(settings.selection),
+        clock=clock,
+        journal_root=root,
+    )
+    return RecordingSession(root, plan, connect, card=card, clock=clock, options=options)
+
+
+def _recover(root: Path, connect: Connect, clock: Clock, say: Say) -> None:
+    """Load what earlier runs left behind. A failure is told, and tried again by the next run."""
+    try:
+        for done in recover(root, connect, clock=clock):
+            say(f"session {done.number} had not ended in order: loaded {done.loaded_bytes} bytes of its journal")
+    except (KflowError, psycopg.Error) as error:
+        say(f"earlier sessions could not be loaded, the next run tries again: {error}")
+
+
+def _result(session: RecordingSession, number: int, stored: bool) -> IngestResult:
+    status = session.recorder.status
+    return IngestResult(
+        session=number,
+        uuid=str(session.card.uuid),
+        markets=len(session.recorder.plan.markets),
+        messages=status.total_messages,
+        gaps=status.gaps.total(),
+        stored=stored,
+    )
