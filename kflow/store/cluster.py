@@ -43,13 +43,14 @@ class Cluster:
 
     folder: Path
     account: Account
+    programs: Path | None = None  # the only folder to take server programs from
 
     @classmethod
-    def of(cls, home: Path) -> Cluster:
+    def of(cls, home: Path, programs: Path | None = None) -> Cluster:
         """The cluster of the database folder `home`; the place is chosen, made and recorded on the first call."""
         inside = home / "cluster"
         if inside.is_dir():
-            return cls(inside, Account.for_server(inside))
+            return cls(inside, Account.for_server(inside), programs)
         pointer = home / _POINTER
         if pointer.is_file():
             elsewhere = Path(pointer.read_text(encoding="utf-8"))
@@ -58,12 +59,12 @@ class Cluster:
                     f"the database of {home.parent} should be in {elsewhere}, which is gone",
                     hint=f"bring it back, or remove {pointer} to start with an empty database",
                 )
-            return cls(elsewhere, Account.for_server(elsewhere))
+            return cls(elsewhere, Account.for_server(elsewhere), programs)
         account = Account.for_server(inside)
         if account.reaches(home.parent):
             home.chmod(0o711 if account.changes else 0o700)
-            return cls(_private(inside, account), account)
-        return cls(_elsewhere(home, account), account)
+            return cls(_private(inside, account), account, programs)
+        return cls(_elsewhere(home, account), account, programs)
 
     @property
     def data(self) -> Path:
@@ -90,7 +91,7 @@ class Cluster:
             return None
 
     def binaries(self) -> Binaries:
-        return find_binaries(self.account, self.folder, self.major)
+        return find_binaries(self.account, self.folder, major=self.major, programs=self.programs)
 
     def create(self, binaries: Binaries) -> None:
         """Make the data folder. A half-made one of an interrupted call is made anew."""

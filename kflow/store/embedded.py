@@ -48,23 +48,26 @@ os.execv(command[0], command)
 class EmbeddedServer:
     """A client's hold on the server of one data folder. Make it with `acquire`; `close` lets go."""
 
-    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str], programs: Path | None) -> None:
         self._home = home
         self._settings = dict(settings)
+        self._programs = programs
         self._clients: int | None = _opened(home / "clients.lock")
         self._cluster: Cluster | None = None
 
     @classmethod
-    def acquire(cls, data_dir: Path, *, settings: Mapping[str, str] | None = None) -> EmbeddedServer:
+    def acquire(
+        cls, data_dir: Path, *, settings: Mapping[str, str] | None = None, programs: Path | None = None
+    ) -> EmbeddedServer:
         """Join the server of `data_dir`, starting (and on the first day creating) it where none runs.
 
-        `settings` are PostgreSQL settings for a start by this call. Raises ConfigError where no server can be run here,
-        DatabaseError where it does not start.
+        For a start by this call: `settings` of PostgreSQL, and the folder of its `programs` instead of the first found.
+        Raises ConfigError where no server can be run here, DatabaseError where it does not start.
         """
         home = data_dir.absolute() / "database"
         try:
             home.mkdir(mode=0o700, exist_ok=True)
-            server = cls(home, settings or {})
+            server = cls(home, settings or {}, programs)
         except OSError as error:
             raise ConfigError(
                 f"the database folder {home} cannot be used: {error.strerror}",
@@ -93,7 +96,7 @@ class EmbeddedServer:
     def ensure(self) -> None:
         """Start the server again where it has died. Cheap while it lives; for use after a lost connection."""
         with _locked(self._home / "door.lock"):
-            self._cluster = Cluster.of(self._home)
+            self._cluster = Cluster.of(self._home, self._programs)
             if self._prepared():
                 return
             binaries = self._cluster.binaries()

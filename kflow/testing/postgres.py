@@ -6,12 +6,13 @@
 
 One server runs per pytest process; it starts in about a second, a database takes about 20 ms. The server does not wait
 for its disk (fsync is off): for a test that cuts power or kills the server, acquire an EmbeddedServer of its own.
-KFLOW_POSTGRES_BIN chooses other server programs.
+KFLOW_TEST_POSTGRES names a folder of other server programs than the wheel's, to test with another version.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ def postgres_server() -> Iterator[TestServer]:
     """The PostgreSQL server of this pytest process."""
     with tempfile.TemporaryDirectory(prefix="kflow-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # where tests run as root, the server's own user must reach its files
-        with EmbeddedServer.acquire(Path(folder), settings=_FAST) as embedded:
+        chosen = os.environ.get("KFLOW_TEST_POSTGRES")
+        programs = Path(chosen) if chosen else None
+        with EmbeddedServer.acquire(Path(folder), settings=_FAST, programs=programs) as embedded:
             yield TestServer(embedded)
 
 

@@ -278,10 +278,9 @@ def test_a_server_that_does_not_start_says_why(data: Path) -> None:
         assert count(server.dsn) == 1
 
 
-def test_no_server_programs_is_a_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KFLOW_POSTGRES_BIN", str(data))
+def test_no_server_programs_is_a_sentence(data: Path) -> None:
     with pytest.raises(ConfigError, match="no PostgreSQL 15 or later was found") as caught:
-        EmbeddedServer.acquire(data)
+        EmbeddedServer.acquire(data, programs=data)
     assert "DATABASE_URL" in caught.value.hint
 
 

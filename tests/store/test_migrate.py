@@ -8,7 +8,7 @@ import pytest
 
 from kflow.errors import ConfigError, DatabaseError, SchemaMismatch
 from kflow.store.migrate import require_current, status, upgrade
-from kflow.store.sqlfiles import migrations, queries, sql_root
+from kflow.store.sqlfiles import migrations
 from kflow.testing.postgres import Database, TestServer
 
 
@@ -109,9 +109,3 @@ def test_an_owner_without_the_right_to_make_roles_can_upgrade(postgres_server: T
         postgres_server.drop("hosted")
         with psycopg.connect(postgres_server.dsn("postgres"), autocommit=True) as conn:
             conn.execute("DROP ROLE hosted")
-
-
-def test_every_query_says_what_it_does() -> None:
-    for file in (sql_root() / "queries").iterdir():
-        for name, text in queries(file.name.removesuffix(".sql")).items():
-            assert text.startswith("-- "), f"{file.name}: {name} has no comment"
