@@ -1,0 +1,36 @@
+"""What the HTTP service serves: handles to a running recorder, and values. It owns none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kflow.clock import Clock
+from kflow.kalshi.feed import FeedStatus
+from kflow.record.books import Books
+from kflow.record.status import RecorderStatus
+from kflow.record.writer import WriterStatus
+from kflow.web.access import Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One recording session, as the web sees it."""
+
+    books: Books
+    recorder: RecorderStatus
+    feed: FeedStatus
+    clock: Clock
+    access: Access
+    # Begins an orderly end of the session. Called on the loop's thread; returns at once.
+    stop: Callable[[], None] = field(repr=False)
+    # True from the moment the session was asked to end.
+    draining: Callable[[], bool] = lambda: False
+    # None until the database has been reached once.
+    writer: Callable[[], WriterStatus | None] = lambda: None
+    # The number the database gave the session; None until it did.
+    session_number: Callable[[], int | None] = lambda: None
+    # Tickers that are recorded; the first is what /rl/orderbook/snapshot shows unasked.
+    markets: tuple[str, ...] = ()
+    # Settings by name, as they may be shown: whoever builds the service leaves secrets out.
+    configuration: Mapping[str, object] = field(default_factory=dict)
