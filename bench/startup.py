@@ -1,8 +1,8 @@
-"""How long `kflow --help` takes beside `python -c "import typer"`, wall seconds of whole processes.
+"""How long `kflow --help` takes beside `python -c "import typer"`: whole processes, in alternation.
 
     python bench/startup.py [--quick]
 
-The ratio is kflow's median over typer's; the bar is 3.
+The ratio is kflow's median time over typer's; the bar is 3.
 """
 
 from __future__ import annotations
@@ -10,34 +10,33 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
-from _report import alternating, finish, options
+from measure import alternate, arguments, repeats, report
 
-KFLOW = Path(sysconfig.get_path("scripts")) / "kflow"
+KFLOW = str(Path(sysconfig.get_path("scripts")) / "kflow")
 
 
-def seconds(command: Sequence[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - start
+def process(*command: str) -> Callable[[], int]:
+    def run() -> int:
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        return 1
+
+    return run
 
 
 def main() -> None:
-    rounds = 15 if options("Start-up time of the command line.").quick else 60
-    contestants = {
-        "python": lambda: seconds([sys.executable, "-c", "pass"]),
-        "import_typer": lambda: seconds([sys.executable, "-c", "import typer"]),
-        "kflow_help": lambda: seconds([str(KFLOW), "--help"]),
-        "kflow_config_show": lambda: seconds([str(KFLOW), "config", "show", "--format", "csv"]),
+    options = arguments("Start-up time of the command line.", full=60, quick=15).parse_args()
+    cases = {
+        "python": process(sys.executable, "-c", "pass"),
+        "import typer": process(sys.executable, "-c", "import typer"),
+        "kflow --help": process(KFLOW, "--help"),
+        "kflow config show": process(KFLOW, "config", "show", "--format", "csv"),
     }
-    alternating(contestants, 1)  # the first run reads files from the disk
-    figures = alternating(contestants, rounds)
-    ratio = median(figures["kflow_help"]) / median(figures["import_typer"])
-    finish("startup", figures, ratio, "typer", unit="s")
+    medians = alternate(cases, repeats(options))
+    ratio = medians["kflow --help"].wall_s / medians["import typer"].wall_s
+    report("startup", medians, ratio, packages=("typer",))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,46 @@ def _settings() -> str:
     return "\n".join(lines)
 
 
-TOPICS = {"exit-codes": _exit_codes, "settings": _settings}
+FAULT_KINDS = {
+    "drop": "count frames take their seq and are not sent",
+    "duplicate": "a frame is sent count times more",
+    "reorder": "count frames are sent in the opposite order",
+    "cut": "the connection is reset",
+    "close": "the connection is closed with code",
+    "black_hole": "nothing is read or written any more, for seconds, and the socket stays open",
+    "silent": "for seconds only pings go on",
+    "malformed": "a frame is damaged as variant says",
+    "oversized": "a frame of size_mib goes before the real one",
+    "unknown_type": "a frame of an unknown type goes before the real one",
+    "negative": "a delta that would leave less than nothing",
+    "crossed": "a delta that crosses the book",
+    "off_grid": "a delta at a price the market does not have",
+    "delta_before_snapshot": "a first snapshot is left out",
+    "error": "the subscription ends with code 25 or 10",
+    "unanswered": "a command is neither carried out nor answered",
+    "refuse_upgrade": "the handshake gets status 401, 429 or 503",
+    "slow_upgrade": "the handshake is answered after seconds",
+}
+
+_FAULTS = """What a fault script of kflow exchange serve --fault SCRIPT may say, as TOML:
+
+[[fault]]
+kind = "drop"        # what goes wrong, see below
+after_frames = 1000  # not before so many hits of its kind
+every = 5000         # then again at every so many; times = N limits it
+count = 3            # how much of it
+
+Also: at_s (seconds from the first connection), connection, channel, market (only there), code, seconds, status,
+size_mib, variant, command.
+"""
+
+
+def _faults() -> str:
+    width = max(map(len, FAULT_KINDS))
+    return _FAULTS + "\n" + "\n".join(f"{kind:<{width}}  {about}" for kind, about in FAULT_KINDS.items())
+
+
+TOPICS = {"exit-codes": _exit_codes, "settings": _settings, "faults": _faults}
 
 
 def topic(

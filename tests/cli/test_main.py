@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from kflow import errors
 from kflow.cli import main
 from kflow.cli.exitcodes import EXIT_CODES
+from kflow.cli.topics import FAULT_KINDS
+from kflow.exchange.faults import Kind, load_script
 from tests.cli.conftest import Kflow
 
 HEAVY = ("numpy", "numba", "psycopg", "starlette", "torch", "httpx", "websockets", "msgspec", "cryptography", "rich",
@@ -112,20 +115,31 @@ def test_debug_shows_the_traceback_with_its_secrets_hidden(kflow: Kflow, capsys:
     assert "Traceback" not in kflow("config", "check", KFLOW__ZZZ="1").err
 
 
-@pytest.mark.parametrize("topic", ["", "exit-codes", "settings"])
+@pytest.mark.parametrize("topic", ["", "exit-codes", "settings", "faults"])
 def test_help_topics(kflow: Kflow, topic: str) -> None:
     assert kflow("help", *filter(None, [topic])).code == 0
 
 
 def test_an_unknown_topic_is_misuse(kflow: Kflow) -> None:
     done = kflow("help", "nothing")
-    assert (done.code, done.err) == (2, "error: there is no help topic nothing\nhint: topics: exit-codes, settings\n")
+    assert (done.code, done.err) == (
+        2,
+        "error: there is no help topic nothing\nhint: topics: exit-codes, settings, faults\n",
+    )
 
 
 def test_help_explains_every_exit_code(kflow: Kflow) -> None:
     text = kflow("help", "exit-codes").out
     for entry in EXIT_CODES:
         assert entry.meaning in text
+
+
+def test_help_explains_every_fault_with_a_script_that_is_one(kflow: Kflow, tmp_path: Path) -> None:
+    text = kflow("help", "faults").out
+    assert set(FAULT_KINDS) == {kind.value for kind in Kind}
+    script = tmp_path / "script.toml"
+    script.write_text("[[fault]]" + text.partition("[[fault]]")[2].partition("\n\n")[0])
+    assert len(load_script(script)) == 1
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
