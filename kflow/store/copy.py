@@ -293,15 +293,16 @@ def pack_delta(
     Raises Unrepresentable for a value its column cannot hold.
     """
     # fmt: off
-    tail = (4, session_id, 4, connection, 4, sid, 4, market_id, 2, price, 2, side, 2, flags)
     try:
-        if size is None:
-            if venue_us is None:
-                return _NEITHER(12, 8, recv_ns, -1, 8, seq, 8, change, -1, *tail)
-            return _NO_SIZE(12, 8, recv_ns, 8, venue_us, 8, seq, 8, change, -1, *tail)
-        if venue_us is None:
+        if size is not None and venue_us is not None:
+            return _FULL(12, 8, recv_ns, 8, venue_us, 8, seq, 8, change, 8, size, 4, session_id, 4, connection,
+                         4, sid, 4, market_id, 2, price, 2, side, 2, flags)
+        tail = (4, session_id, 4, connection, 4, sid, 4, market_id, 2, price, 2, side, 2, flags)
+        if size is not None:
             return _NO_VENUE_TIME(12, 8, recv_ns, -1, 8, seq, 8, change, 8, size, *tail)
-        return _FULL(12, 8, recv_ns, 8, venue_us, 8, seq, 8, change, 8, size, *tail)
+        if venue_us is not None:
+            return _NO_SIZE(12, 8, recv_ns, 8, venue_us, 8, seq, 8, change, -1, *tail)
+        return _NEITHER(12, 8, recv_ns, -1, 8, seq, 8, change, -1, *tail)
     except struct.error:
         return DELTAS.pack(recv_ns, venue_us, seq, change, size, session_id, connection, sid, market_id, price, side,
                            flags)
