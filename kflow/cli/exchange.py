@@ -47,7 +47,7 @@ def serve(
         float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
     ] = 900.0,
     fault: Annotated[
-        Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see kflow help faults.")
+        Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see docs/local-exchange.md.")
     ] = None,
     truth: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep a journal of every frame sent, and of every fault.")
