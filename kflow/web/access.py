@@ -105,14 +105,16 @@ def _read_token(path: Path, flags: int) -> str:
         raise CredentialError(
             f"cannot read the token file {path}: {error.strerror}", hint="it must be a file of this user, not a link"
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise CredentialError(
                 f"the token file {path} could be read or written by others",
                 hint=f"chown it to the user of kflow, and: chmod 600 {path}",
             )
-        token = file.read(1024).decode("ascii", "replace").strip()
+        token = os.read(descriptor, 1024).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
     if not _TOKEN.fullmatch(token):
         raise CredentialError(
             f"the token file {path} holds no token", hint="remove the file: a new token is made on the next start"

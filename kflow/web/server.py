@@ -30,6 +30,8 @@ CONCURRENT: Final = 128
 LOOK_S: Final = 10.0
 # A closed connection that still does not take its last bytes is cut.
 GRACE_S: Final = 1.0
+# What the kernel holds for a client that does not read; left alone it would grow to megabytes.
+SEND_BYTES: Final = 128 * 1024
 HEAD_BYTES: Final = 16 * 1024
 MESSAGE_BYTES: Final = 4 * 1024  # clients have nothing to say
 
@@ -154,7 +156,7 @@ def _bind(host: str, port: int) -> socket.socket:
         # "localhost" may be ::1 first, where clients that ask for 127.0.0.1 find nobody.
         address = "127.0.0.1" if host == "localhost" else host
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return socket.create_server((address, port), family=family, backlog=128)
+        listener = socket.create_server((address, port), family=family, backlog=128)
     except OverflowError:
         raise ConfigError(f"{port} is not a port", hint="ports are 0 to 65535") from None
     except OSError as error:
@@ -166,3 +168,5 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {host}: {why}", hint="web.host must be an address of this machine"
         ) from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # connections inherit it
+    return listener
