@@ -159,6 +159,19 @@ PUBLIC = serialization.PublicFormat.SubjectPublicKeyInfo
         (ED25519.private_bytes(PEM, PKCS8, NONE)[:60], "is damaged", "copy the whole file"),
         (b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "is damaged", "copy the whole file"),
     ],
+    ids=[
+        "empty",
+        "binary",
+        "openssh",
+        "encrypted-pkcs8",
+        "encrypted-pkcs1",
+        "public",
+        "certificate",
+        "ec",
+        "ec-pkcs8",
+        "cut",
+        "no-key",
+    ],
 )
 def test_a_file_that_is_no_key_says_what_it_is(
     key_file: Callable[..., Path], content: bytes, said: str, hint: str
