@@ -36,7 +36,8 @@ def main() -> None:
     }
     medians = alternate(cases, repeats(options))
     ratio = medians["kflow --help"].wall_s / medians["import typer"].wall_s
-    report("startup", medians, ratio, packages=("typer",))
+    cpu_ratio = medians["import typer"].per_cpu_s / medians["kflow --help"].per_cpu_s
+    report("startup", medians, ratio, packages=("typer",), cpu_ratio=cpu_ratio)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,145 @@
+"""The documentation says what the code says: pages are made from it, and every command shown exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from kflow.cli import reference
+from kflow.cli.exitcodes import EXIT_CODES
+from kflow.cli.main import app
+from kflow.settings import declared
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "docs/features.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+# Programs that a block may use besides our own.
+OTHERS = {"cd", "git", "curl", "export", "pip", "pipx", "openssl", "chmod", "duckdb", "psql", "tmux", "uv"}
+
+
+@pytest.mark.parametrize("name", ["cli.md", "settings.md", "exit-codes.md"])
+def test_a_reference_page_is_what_the_code_makes(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == reference.pages()[name], "run: make docs"
+
+
+def test_every_command_has_its_heading() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name, _ in reference.commands():
+        assert f"## {name}\n" in text
+
+
+def test_every_setting_and_its_variables_are_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for item in declared():
+        assert f"`{item.key}`" in text
+        assert all(f"`{name}`" in text for name in item.env)
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    assert all(f"| {entry.code} | {entry.name} |" in text for entry in EXIT_CODES)
+
+
+def blocks(page: str, language: str) -> Iterator[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    yield from (match[1] for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+def shell_lines(page: str) -> Iterator[str]:
+    for block in blocks(page, "(?:bash|sh|console)"):
+        for line in block.replace("\\\n", " ").splitlines():
+            bare = line.strip().removeprefix("$ ")
+            if bare and not bare.startswith("#"):
+                yield bare
+
+
+COMMANDS = [(page, line) for page in dict.fromkeys(PAGES) for line in shell_lines(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_a_command_shown_exists_with_its_options(page: str, line: str) -> None:
+    for part in re.split(r"\s(?:&&|\|\||\||;|&)(?:\s|$)", line):
+        check_command(shlex.split(part, comments=True))
+
+
+@pytest.mark.parametrize("page", dict.fromkeys(PAGES))
+def test_code_blocks_parse(page: str) -> None:
+    for block in blocks(page, "python"):
+        compile(block, page, "exec")
+    for block in blocks(page, "toml"):
+        tomllib.loads(block)
+
+
+@pytest.mark.parametrize("page", dict.fromkeys(PAGES))
+def test_links_inside_the_house_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def check_command(words: list[str]) -> None:
+    """Assert that a command line means something: programs, files, verbs, subcommands and options all exist."""
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    if not words or words[0] in OTHERS:
+        return
+    program = words[0].removeprefix(".venv/bin/")
+    if program == "kflow":
+        check_kflow(words[1:])
+    elif program == "make":
+        assert set(filter(str.isalpha, words[1:])) <= make_verbs(), words
+    elif program in ("python", "python3", "pytest", "bash"):
+        for name in words[1:]:
+            if name.endswith((".py", ".sh")) or name.startswith("tests/"):
+                path = ROOT / name.partition("::")[0]
+                assert path.is_file() or any(path.rglob("test_*.py")), name
+    else:
+        raise AssertionError(f"{program} is no program that this page may show")
+
+
+@cache
+def root_command() -> Any:
+    return get_command(app)
+
+
+def check_kflow(words: list[str]) -> None:
+    command: Any = root_command()
+    context = command.make_context("kflow", [], resilient_parsing=True)
+    for word in words:
+        if word.startswith("-") and word != "-":
+            known = {name for item in command.get_params(context) for name in (*item.opts, *item.secondary_opts)}
+            assert word.partition("=")[0] in known | {"--debug"}, f"{context.command_path} has no {word}"
+        elif hasattr(command, "list_commands"):
+            child = command.get_command(context, word)
+            assert child is not None, f"{context.command_path} has no {word}"
+            command, context = child, child.make_context(word, [], parent=context, resilient_parsing=True)
+
+
+@cache
+def make_verbs() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+STATES = ("works", "partly", "not yet")
+
+
+def feature_rows() -> list[tuple[str, str, str]]:
+    lines = (ROOT / "docs" / "features.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+    return [(row[0], row[1], row[2]) for row in cells if len(row) == 3 and row[1] not in ("state", "---")]
+
+
+@pytest.mark.parametrize(("feature", "state", "proof"), feature_rows())
+def test_a_feature_that_works_names_the_command_that_proves_it(feature: str, state: str, proof: str) -> None:
+    assert state in STATES, feature
+    shown = re.findall(r"`([^`]+)`", proof)
+    assert shown or state == "not yet", f"{feature}: what proves it?"
+    for command in shown:
+        check_command(shlex.split(command))
