@@ -64,7 +64,11 @@ class _Http(H11Protocol):
 
 
 class _Stream(WebSocketsSansIOProtocol):
-    """A WebSocket whose end does not depend on a peer that does not read."""
+    """A WebSocket that keeps headers out of the log, and whose end does not depend on a peer that does not read."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.conn.debug = False  # at level DEBUG every header would be logged, the token too
 
     async def run_asgi(self) -> None:
         try:
@@ -152,13 +156,13 @@ def _config(app: Starlette) -> uvicorn.Config:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"{port} is not a port", hint="ports are 0 to 65535")
     try:
         # "localhost" may be ::1 first, where clients that ask for 127.0.0.1 find nobody.
         address = "127.0.0.1" if host == "localhost" else host
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         listener = socket.create_server((address, port), family=family, backlog=128)
-    except OverflowError:
-        raise ConfigError(f"{port} is not a port", hint="ports are 0 to 65535") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port) from None
