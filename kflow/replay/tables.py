@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -63,9 +63,10 @@ class _Tickers(dict[int, str]):
 class Tables:
     """One session's tables. `tickers` names markets by their number."""
 
-    def __init__(self, conn: Connection, twin: Connection, session_id: int) -> None:
-        self.conn, self.session_id = conn, session_id
-        self._twin = twin
+    def __init__(self, conn: Connection, side: Callable[[], Connection], session_id: int) -> None:
+        """`side` opens another connection that sees the same: each can send one stream of rows at a time."""
+        self.conn, self.side, self.session_id = conn, side, session_id
+        self._twin = side()
         markets = sessions.read_markets(conn, [session_id])
         self.tickers: Final = _Tickers((market.id, market.ticker) for market in markets)
 
@@ -189,8 +190,7 @@ def _is_new(seqs: NDArray[np.int64], reset: Reset) -> NDArray[np.bool_]:
 def open_tables(conn: Connection, session_id: int) -> Iterator[Tables]:
     """The session's tables as they are now, for as long as the block lasts, whatever is written meanwhile.
 
-    `conn` must not be in a transaction. A second connection like it reads along: one cannot send two streams at once.
-    Raises DatabaseError.
+    `conn` must not be in a transaction. Raises DatabaseError.
     """
     if conn.info.transaction_status != TransactionStatus.IDLE:
         raise ValueError("the connection is in a transaction already")
@@ -199,14 +199,19 @@ def open_tables(conn: Connection, session_id: int) -> Iterator[Tables]:
         conn.execute(queries("replay")["fix_view"])
         view = conn.execute(queries("replay")["export_view"]).fetchone()
         assert view is not None
-        twin = stack.enter_context(_twin(conn))
-        stack.enter_context(twin.transaction())
-        twin.execute(queries("replay")["fix_view"])
-        twin.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(view[0])))
-        yield Tables(conn, twin, session_id)
+        adopt = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(view[0]))
+
+        def side() -> Connection:
+            twin = stack.enter_context(_twin(conn))
+            stack.enter_context(twin.transaction())
+            twin.execute(queries("replay")["fix_view"])
+            twin.execute(adopt)
+            return twin
+
+        yield Tables(conn, side, session_id)
 
 
 def _twin(conn: Connection) -> AbstractContextManager[Connection]:
     parameters = {**conn.info.get_parameters(), "password": conn.info.password or None}
-    with reporting("opening a second connection"):
+    with reporting("opening another connection"):
         return psycopg.connect(make_conninfo(**parameters), autocommit=True)  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""`kflow replay`: recorded sessions given back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kflow.cli import render
+from kflow.cli.invocation import load_settings
+from kflow.cli.lazy import new_app
+
+if TYPE_CHECKING:
+    from kflow.replay.verify import Verdict
+
+app = new_app(help="Give recorded sessions back: verify, export, serve.")
+
+SESSIONS = "Sessions, for example 3, 1-40 or 1,4,7-9."
+_COLUMNS = (
+    "session",
+    "equal",
+    "messages",
+    "gaps",
+    "crossed",
+    "duplicates",
+    "digest_journal",
+    "digest_tables",
+    "sampled",
+)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    session: Annotated[str, typer.Option("--session", metavar="N|RANGE", help=SESSIONS)],
+    truth: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also hold the journal against an exchange's truth log.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the journal is, if it was moved (one session only).")
+    ] = None,
+    form: render.FormatOption = None,
+    as_json: render.JsonOption = False,
+) -> None:
+    """Compare the rows of sessions with their journals; exit 6 where they differ."""
+    from kflow.errors import UsageError
+    from kflow.replay import load
+    from kflow.replay import verify as checking
+    from kflow.store import postgres, sessions
+    from kflow.wiring import database
+
+    chosen = render.chosen(form, as_json)
+    numbers = load.parse_sessions(session)
+    if journal is not None and len(numbers) > 1:
+        raise UsageError("--journal is the journal of one session", hint="verify one session at a time")
+    verdicts: list[Verdict] = []
+    with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        counted = sessions.list_sessions(conn, numbers)
+        rows = sum(one.deltas + one.snapshots + one.trades + one.tickers + one.frames + one.gaps for one in counted)
+        with render.progress("verify", 2 * rows, unit="rows") as advance:
+            for number in numbers:
+                found = checking.verify(conn, number, truth=truth, journal=journal, progress=advance)
+                verdicts.append(found)
+    _show(verdicts, chosen)
+    for verdict in verdicts:
+        verdict.require()
+
+
+def _show(verdicts: list[Verdict], form: render.Format) -> None:
+    import msgspec
+
+    items: list[dict[str, Any]] = [msgspec.to_builtins(verdict) for verdict in verdicts]
+    if len(items) == 1 and form is not render.Format.TABLE:
+        render.record(items[0], form=form)
+        return
+    if form is render.Format.TABLE:
+        for item in items:
+            item["digest_journal"], item["digest_tables"] = item["digest_journal"][:16], item["digest_tables"][:16]
+    render.rows("verdicts", items, columns=_COLUMNS, form=form)
+    for item in items:
+        if item["truth"] is not None and form is render.Format.TABLE:
+            found = item["truth"]
+            render.note(
+                f"session {item['session']}: the exchange sent {found['frames']:,} frames over {found['connections']} "
+                f"connections; {found['journalled']:,} are journalled, {found['lost']:,} lost, "
+                f"{found['lost_outside_gaps']:,} of them outside gaps"
+            )
