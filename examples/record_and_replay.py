@@ -55,9 +55,8 @@ def demonstrate(folder: Path, seconds: float) -> None:
     print("\nRebuilding every book twice, from the tables and from the journal of raw frames:")
     verdict: dict[str, Any] = json.loads(kflow(folder, "replay", "verify", "--session", session, "--json"))
     print(f"   journal {verdict['digest_journal']}\n   tables  {verdict['digest_tables']}")
-    print(
-        f"   {verdict['messages']} messages, {verdict['gaps']} gaps, {verdict['crossed']} crossed, equal: {verdict['equal']}"
-    )
+    print(f"   {verdict['messages']} messages, {verdict['gaps']} gaps, {verdict['crossed']} crossed books")
+    print(f"   equal: {verdict['equal']}")
 
     print("\nExporting the session:")
     kflow(folder, "replay", "export", "--sessions", session, "--format", "csv", "--out", str(folder / "export"))
