@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,20 @@ def test_a_folder_that_others_can_look_into(doctor: Kflow, tmp_path: Path) -> No
     folder.mkdir(mode=0o755)
     found = line(doctor(KFLOW_DATA_DIR=str(folder)), "data folder mode")
     assert found["fix"] == f"chmod 700 {folder}"
+
+
+def test_an_exchange_that_answers_and_agrees_on_the_time(doctor: Kflow) -> None:
+    command = [sys.executable, "-m", "kflow", "exchange", "serve", "--synthetic", "quiet", "--markets", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as exchange:
+        try:
+            assert exchange.stdout is not None
+            ready = json.loads(exchange.stdout.readline())
+            done = doctor(
+                KFLOW__KALSHI__EXCHANGE=ready["rest"],
+                KALSHI_API_KEY_ID=ready["key_id"],
+                KALSHI_PRIVATE_KEY_PATH=ready["private_key_path"],
+            )
+        finally:
+            exchange.terminate()
+    assert (done.code, line(done, "exchange")["state"], line(done, "clock")["state"]) == (0, "pass", "pass")
+    assert line(done, "api key")["found"].endswith("(Ed25519)")
