@@ -94,6 +94,15 @@ class Hub:
         while waiting := [c.writable for c in self.connections if c.subscribed and not c.writable.is_set()]:
             await waiting[0].wait()
 
+    async def listened(self) -> None:
+        """Wait until an open socket has subscribed to anything."""
+        if any(c.subscribed and c.link.subscriptions for c in self.connections):
+            return
+        with self.changes() as changed:
+            while not any(c.subscribed and c.link.subscriptions for c in self.connections):
+                changed.clear()
+                await changed.wait()
+
     def wanted(self, channel: str, markets: frozenset[str]) -> bool:
         """Whether an open socket has subscribed to one of these markets on a channel."""
         return any(

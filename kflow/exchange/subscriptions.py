@@ -128,6 +128,10 @@ class Subscriptions:
     def of(self, channel: str) -> Subscription | None:
         return self._by_channel.get(channel)
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._by_sid)
+
     def all(self) -> tuple[Subscription, ...]:
         return tuple(self._by_sid.values())
 

@@ -187,6 +187,7 @@ class SyntheticSource:
     async def _pour(hub: Hub, messages: list[Message]) -> None:
         start = 0
         while start < len(messages):
+            await hub.listened()  # at full speed there is no time that could pass without anybody
             end = whole_groups(messages, start + _CHUNK)
             hub.publish(messages[start:end])
             start = end
