@@ -36,6 +36,8 @@ class _Seconds(dict[str, int]):
 
 
 _SECONDS: Final = _Seconds()
+# Microseconds of one unit of the last digit, by number of digits.
+_TO_US: Final = (US_PER_S, 100_000, 10_000, 1_000, 100, 10, 1)
 
 
 def venue_us(venue_ts: str | None, venue_ms: int | None) -> int | None:
@@ -44,6 +46,10 @@ def venue_us(venue_ts: str | None, venue_ms: int | None) -> int | None:
     Raises Unrepresentable if the text is not RFC 3339.
     """
     if venue_ts is not None:
+        second, digits = _SECONDS.get(venue_ts[:19]), venue_ts[20:-1]
+        # The venue's own form, in a second that was met before, needs no calendar and no pattern.
+        if second is not None and digits.isdecimal() and len(digits) <= 6 and venue_ts[19 :: len(digits) + 1] == ".Z":
+            return second + int(digits) * _TO_US[len(digits)]
         return parse_rfc3339_us(venue_ts)
     return None if venue_ms is None else venue_ms * 1000
 

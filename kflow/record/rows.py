@@ -50,22 +50,16 @@ class RowPacker:
         batch = Batch()
         deltas: list[tuple[int | None, ...]] = []
         rows: dict[copy.BinaryTable, list[bytes]] = {table: [] for table in copy.TABLES}
-        day, sample_rate = -1, self._sample_rate
+        day = -1
         for chunk in chunks:
-            recv_ns, connection = chunk.wall_ns, chunk.connection
+            recv_ns = chunk.wall_ns
             if recv_ns // DAY_NS != day:
                 day = recv_ns // DAY_NS
                 batch.days.add(day)
-            for event in chunk.events:
-                if type(event) is BookDelta:
-                    if event.seq % sample_rate:
-                        batch.sampled_out += 1
-                    else:
-                        deltas.append(self._delta(event, recv_ns, connection))
-                else:
-                    self._event(event, recv_ns, connection, rows)
-                    if type(event) is BookSnapshot and event.reason is SnapshotReason.RESYNC:
-                        batch.resynced[connection, event.sid] = recv_ns
+            known = len(deltas)
+            deltas.extend(self._deltas(chunk))
+            if len(deltas) - known < len(chunk.events):
+                self._others(chunk, batch, rows)
             batch.last_ns = recv_ns
             if chunk.gaps or chunk.mark is not None:
                 self._rest(chunk, batch, rows)
@@ -74,21 +68,36 @@ class RowPacker:
             batch.packed.append((copy.DELTAS, len(deltas), copy.DELTAS.pack_rows(deltas)))
         return batch
 
-    def _delta(self, event: BookDelta, recv_ns: int, connection: int) -> tuple[int | None, ...]:
-        return (
-            recv_ns,
-            delta_us(event),
-            event.seq,
-            event.change,
-            event.size,
-            self._session_id,
-            connection,
-            event.sid,
-            self._ids[event.market],
-            event.price,
-            event.side,
-            NOT_LIVE if event.size is None else 0,
-        )
+    def _deltas(self, chunk: Chunk) -> list[tuple[int | None, ...]]:
+        recv_ns, connection, session, ids = chunk.wall_ns, chunk.connection, self._session_id, self._ids
+        sample_rate = self._sample_rate
+        return [
+            (
+                recv_ns,
+                delta_us(event),
+                event.seq,
+                event.change,
+                event.size,
+                session,
+                connection,
+                event.sid,
+                ids[event.market],
+                event.price,
+                event.side,
+                NOT_LIVE if event.size is None else 0,
+            )
+            for event in chunk.events
+            if type(event) is BookDelta and not event.seq % sample_rate
+        ]
+
+    def _others(self, chunk: Chunk, batch: Batch, rows: dict[copy.BinaryTable, list[bytes]]) -> None:
+        for event in chunk.events:
+            if type(event) is BookDelta:
+                batch.sampled_out += event.seq % self._sample_rate > 0
+                continue
+            self._event(event, chunk.wall_ns, chunk.connection, rows)
+            if type(event) is BookSnapshot and event.reason is SnapshotReason.RESYNC:
+                batch.resynced[chunk.connection, event.sid] = chunk.wall_ns
 
     def _event(
         self, event: FeedEvent, recv_ns: int, connection: int, rows: dict[copy.BinaryTable, list[bytes]]
