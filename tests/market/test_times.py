@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kflow.errors import Unrepresentable
@@ -77,6 +77,25 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     for _ in range(2):  # a refusal is not remembered as a time
         with pytest.raises(Unrepresentable, match="is not a RFC 3339 time"):
             parse_rfc3339_us(text)
+
+
+@given(st.text(alphabet="0123456789.Z+-:T\u0665\u00b2 _", max_size=12))
+@example(".\u0665Z")
+@example(".5")
+@example(".5ZZ")
+@example(".1234567Z")
+@example("Z")
+def test_a_second_met_before_takes_no_other_road(tail: str) -> None:
+    """Whatever `venue_us` does to be quick, it reads and refuses what the parser reads and refuses."""
+    text = "2026-08-07T06:46:28"
+    parse_rfc3339_us(text + "Z")
+    try:
+        expected = parse_rfc3339_us(text + tail)
+    except Unrepresentable:
+        with pytest.raises(Unrepresentable):
+            venue_us(text + tail, 0)
+    else:
+        assert venue_us(text + tail, 0) == expected
 
 
 def test_the_text_wins_over_milliseconds() -> None:
