@@ -18,6 +18,7 @@ EVENT: Final = "INXD-25JAN03"
 _CENTRE: Final = 5912
 _WIDTH: Final = 25
 _PER_EVENT: Final = 6
+_LONG_AGO_US: Final = 1_708_117_200 * US_PER_S  # 16 February 2024, 4 PM in New York
 _BUCKETS: Final = ((5912, 0.34), (5937, 0.22), (5887, 0.21), (5962, 0.10), (5862, 0.09))
 _THRESHOLDS: Final = ((5974.99, "greater", 0.07), (5850.0, "less", 0.06))
 
@@ -51,7 +52,7 @@ def build(preset: Preset, markets: int, start_us: int, *, lifetime_us: int) -> C
         listed += list(_event_markets(event, preset, number, (start_us, close_us)))[:room]
     if preset.series not in {entry.ticker for entry in series}:
         series.append(SeriesListing(ticker=preset.series, title=preset.series, category=preset.category))
-    old = _old_market(start_us)
+    old = _old_market()
     events.append(EventListing(ticker=old.event, series=SERIES, title="S&P 500 on February 16, 2024?"))
     return Catalogue(tuple(series), tuple(events), tuple(listed), (old,))
 
@@ -135,8 +136,8 @@ def _event_markets(
         )
 
 
-def _old_market(start_us: int) -> Listing:
-    close_us = start_us - 300 * DAY_US
+def _old_market() -> Listing:
+    close_us = _LONG_AGO_US
     return Listing(
         ticker=f"{SERIES}-24FEB16-T4125",
         event=f"{SERIES}-24FEB16",

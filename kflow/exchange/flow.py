@@ -142,6 +142,7 @@ class Flow:
     def __init__(self, listings: Sequence[tuple[Listing, float]], preset: Preset, rng: np.random.Generator) -> None:
         """`listings` with the probability each starts at."""
         self._preset, self._rng = preset, rng
+        self._heavy: Final = 4 * preset.level_contracts * CONTRACT
         self.draws: Final = Draws(rng, preset)
         self.markets: Final[list[FlowMarket]] = []
         self._fast = self._slow = np.zeros(0)
@@ -232,7 +233,10 @@ class Flow:
         if not add:
             return [self._take(market, side, market.held_near(side, self._depth(market, side)))]
         side = self._side(market, -0.1) if market.levels[1 - side] else side
-        return [market.change(side, self._place(market, side), self.draws.order())]
+        position = self._place(market, side)
+        if market.sizes[side][position] > self._preset.level_contracts * CONTRACT and market.levels[side] > 2:
+            return [self._take(market, side, position)]
+        return [market.change(side, position, self.draws.order())]
 
     def _place(self, market: FlowMarket, side: int) -> int:
         """Where an add goes: inside a wide spread, or at some depth."""
@@ -246,7 +250,9 @@ class Flow:
 
     def _take(self, market: FlowMarket, side: int, position: int) -> Change:
         held = market.sizes[side][position]
-        size = min(self.draws.order(), held)
+        size = min(max(self.draws.order(), held - self._heavy), held)
+        if position == market.best[side] and self.draws.uniform() < self._preset.pull:
+            size = held
         if size == held and market.levels[side] < 2:
             size = (held + 1) // 2
             if size == held:  # a side keeps its last hundredth of a contract

@@ -44,6 +44,10 @@ class Preset:
     sweep: Sizes
     leg: Sizes
     mix: Mix
+    # Share of the cancellations at the touch that take all of it: makers pull their quotes, and the price moves.
+    pull: float = 0.1
+    # A level is held down to about this many contracts: above it more is cancelled than added.
+    level_contracts: int = 1000
     # Cents behind the best price: cumulative probability of (0, 1, up to 5); the rest lies up to `depth_cents`.
     near: tuple[float, float, float] = (0.25, 0.50, 0.79)
     depth_cents: int = 40
@@ -59,7 +63,9 @@ BUSY: Final = Preset(
     burst_shape=1.2,
     levels=100,
     spread_ticks=1,
-    eagerness=0.6,
+    eagerness=0.8,
+    pull=0.4,
+    level_contracts=400,
     order=Sizes(median=75, sigma=1.9, fractional=0.11),
     sweep=Sizes(median=21, sigma=1.85, fractional=0.5),
     leg=Sizes(median=16, sigma=1.75, fractional=0.5),

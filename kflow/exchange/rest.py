@@ -266,7 +266,7 @@ class MarketData:
         return {"series_fee_change_arr": []}
 
     def event_fee_changes(self, _: Request) -> Document:
-        return {"event_fee_changes": []}
+        return {"event_fee_changes": [], "cursor": ""}
 
     def market_candlesticks(self, request: Request) -> Document:
         state = self._state(request.path_params["ticker"])
