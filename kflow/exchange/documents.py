@@ -18,9 +18,7 @@ Document = dict[str, Any]
 
 def market_document(venue: Venue, state: MarketState) -> Document:
     """A market. `liquidity_dollars` is retired, but a client still requires it."""
-    listing, texts = state.listing, price_texts()
-    bid, bid_size, ask, ask_size = state.touch()
-    close = format_rfc3339_us(state.close_us)
+    listing = state.listing
     document: Document = {
         "ticker": listing.ticker,
         "event_ticker": listing.event,
@@ -29,31 +27,11 @@ def market_document(venue: Venue, state: MarketState) -> Document:
         "subtitle": "",
         "yes_sub_title": listing.yes_sub_title,
         "no_sub_title": listing.yes_sub_title,
-        "created_time": format_rfc3339_us(listing.open_us),
-        "updated_time": format_rfc3339_us(state.updated_us),
-        "open_time": format_rfc3339_us(listing.open_us),
-        "close_time": close,
-        "expected_expiration_time": format_rfc3339_us(state.close_us + 300 * US_PER_S),
-        "expiration_time": format_rfc3339_us(state.close_us + 7 * 86_400 * US_PER_S),
-        "latest_expiration_time": format_rfc3339_us(state.close_us + 7 * 86_400 * US_PER_S),
+        **_times(state),
         "settlement_timer_seconds": listing.settle_after_s,
         "status": venue.status(state),
         "result": state.result,
-        "yes_bid_dollars": texts[bid],
-        "yes_bid_size_fp": size_text(bid_size),
-        "yes_ask_dollars": texts[ask],
-        "yes_ask_size_fp": size_text(ask_size),
-        "no_bid_dollars": texts[DOLLAR - ask],
-        "no_ask_dollars": texts[DOLLAR - bid],
-        "last_price_dollars": texts[state.last_price or 0],
-        "volume_fp": size_text(state.volume),
-        "volume_24h_fp": size_text(state.volume),
-        "open_interest_fp": size_text(state.open_interest),
-        "notional_value_dollars": "1.0000",
-        "previous_yes_bid_dollars": "0.0000",
-        "previous_yes_ask_dollars": "0.0000",
-        "previous_price_dollars": "0.0000",
-        "liquidity_dollars": "0.0000",
+        **_figures(state),
         "can_close_early": True,
         "settlement_bounds_type": "default",
         "expiration_value": "",
@@ -73,6 +51,41 @@ def market_document(venue: Venue, state: MarketState) -> Document:
     if state.settled_us is not None:
         document["settlement_ts"] = format_rfc3339_us(state.settled_us)
     return document | _legacy_market(state) if venue.style.legacy else document
+
+
+def _times(state: MarketState) -> Document:
+    last = format_rfc3339_us(state.close_us + 7 * 86_400 * US_PER_S)
+    return {
+        "created_time": format_rfc3339_us(state.listing.open_us),
+        "updated_time": format_rfc3339_us(state.updated_us),
+        "open_time": format_rfc3339_us(state.listing.open_us),
+        "close_time": format_rfc3339_us(state.close_us),
+        "expected_expiration_time": format_rfc3339_us(state.close_us + 300 * US_PER_S),
+        "expiration_time": last,
+        "latest_expiration_time": last,
+    }
+
+
+def _figures(state: MarketState) -> Document:
+    texts = price_texts()
+    bid, bid_size, ask, ask_size = state.touch()
+    return {
+        "yes_bid_dollars": texts[bid],
+        "yes_bid_size_fp": size_text(bid_size),
+        "yes_ask_dollars": texts[ask],
+        "yes_ask_size_fp": size_text(ask_size),
+        "no_bid_dollars": texts[DOLLAR - ask],
+        "no_ask_dollars": texts[DOLLAR - bid],
+        "last_price_dollars": texts[state.last_price or 0],
+        "volume_fp": size_text(state.volume),
+        "volume_24h_fp": size_text(state.volume),
+        "open_interest_fp": size_text(state.open_interest),
+        "notional_value_dollars": "1.0000",
+        "previous_yes_bid_dollars": "0.0000",
+        "previous_yes_ask_dollars": "0.0000",
+        "previous_price_dollars": "0.0000",
+        "liquidity_dollars": "0.0000",
+    }
 
 
 def _legacy_market(state: MarketState) -> Document:
