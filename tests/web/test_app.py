@@ -8,10 +8,8 @@ import httpx
 import pytest
 from starlette.routing import Route
 
+from kflow.testing.recording import FIRST, SECOND, TOKEN
 from kflow.web.app import build_app
-
-FIRST, SECOND = "INXD-25JAN03-B5912", "INXD-25JAN03-B5937"
-TOKEN = "t0ken-" + "a" * 40
 
 
 async def test_health_has_the_shape_of_the_requirements(session: Any, serving: Any) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from kflow.testing.recording import TOKEN
 from kflow.web.access import Access
 from kflow.web.guard import BODY_BYTES
 
-TOKEN = "t0ken-" + "a" * 40
 READS = ["/rl/health", "/rl/status", "/rl/orderbook/snapshot", "/metrics", "/livez", "/readyz", "/nothing"]
 UPGRADE = {
     "Connection": "Upgrade",

@@ -14,12 +14,11 @@ import httpx
 import pytest
 
 from kflow.errors import ConfigError, PortTaken
+from kflow.testing.recording import TOKEN
 from kflow.web import server
 from kflow.web.access import Access
 from kflow.web.app import build_app
 from kflow.web.server import serve
-
-TOKEN = "t0ken-" + "a" * 40
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from kflow.testing.recording import FIRST, SECOND
 from kflow.web.broadcast import Pace
-
-FIRST, SECOND = "INXD-25JAN03-B5912", "INXD-25JAN03-B5937"
 
 
 @asynccontextmanager
