@@ -86,3 +86,81 @@ def _show(verdicts: list[Verdict], form: render.Format) -> None:
                 f"connections; {found['journalled']:,} are journalled, {found['lost']:,} lost, "
                 f"{found['lost_outside_gaps']:,} of them outside gaps"
             )
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into; nothing leaves it.")],
+    sessions: Annotated[str, typer.Option("--sessions", metavar="N|RANGE", help=SESSIONS)],
+    kind: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="csv, jsonl, parquet, lobster, tardis or hftbacktest.")
+    ] = "parquet",
+    market: Annotated[
+        list[str] | None, typer.Option("--market", metavar="TICKER", help="Only this market; may be repeated.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Received from then on: a date or RFC 3339.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="Received before then.")] = None,
+    source: Annotated[
+        str, typer.Option(metavar="tables|journal", help="Where to read; journals are whole.")
+    ] = "tables",
+    levels: Annotated[int, typer.Option(min=1, max=1000, help="lobster: price levels in the book file.")] = 10,
+    partitioned: Annotated[
+        bool, typer.Option("--partitioned", help="parquet: folders session=/market=/date= instead of one file.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another export into the same folder; else exit 8.")
+    ] = False,
+    as_json: render.JsonOption = False,
+) -> None:
+    """Write sessions to files, one set per market; run again, it writes only what is missing."""
+    from kflow.errors import UsageError
+    from kflow.replay import export as exporting
+    from kflow.replay import load
+    from kflow.replay.formats import format_named
+    from kflow.store import postgres
+    from kflow.wiring import database
+
+    if source not in ("tables", "journal"):
+        raise UsageError(f"there is no source {source}", hint="read from tables or journal")
+    if partitioned and kind != "parquet":
+        raise UsageError(f"--partitioned is for parquet, not for {kind}")
+    request = exporting.Request(
+        out=out,
+        format=format_named(kind),
+        sessions=load.parse_sessions(sessions),
+        pick=load.Pick(
+            markets=frozenset(market) if market else None,
+            start_ns=None if start is None else load.parse_time(start),
+            end_ns=None if end is None else load.parse_time(end),
+        ),
+        source="journal" if source == "journal" else "tables",
+        levels=levels,
+        partitioned=partitioned,
+        wait=wait,
+    )
+    with (
+        database(load_settings(context)) as dsn,
+        postgres.connect(dsn, autocommit=True) as conn,
+        render.progress("export", None, unit="events") as advance,
+    ):
+        report = exporting.export(conn, request, progress=advance)
+    done = [(one, "written") for one in report.written] + [(one, "unchanged") for one in report.skipped]
+    items = [
+        {
+            "session": one.session,
+            "market": one.market,
+            "state": state,
+            "events": sum(one.counts.values()),
+            "gaps": len(one.gaps),
+            "bytes": sum(file["bytes"] for file in one.files),
+            "digest": one.digest,
+            "files": [file["name"] for file in one.files],
+        }
+        for one, state in sorted(done, key=lambda item: (item[0].session, item[0].market))
+    ]
+    form = render.Format.JSON if as_json else render.Format.TABLE
+    columns = ("session", "market", "state", "events", "gaps", "bytes")
+    render.rows("exports", items, columns=columns, form=form, empty="these sessions have no markets")

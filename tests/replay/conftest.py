@@ -32,11 +32,11 @@ CENTS = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
 class Flow:
     """The venue's half of one connection: consistent frames, seeded."""
 
-    def __init__(self, seed: int = 1, *, markets: Sequence[str] = MARKETS) -> None:
+    def __init__(self, seed: int = 1, *, markets: Sequence[str] = MARKETS, start_ns: int = T0_NS) -> None:
         self._random = random.Random(seed)
         self._markets = markets
         self._books: dict[str, tuple[dict[int, int], dict[int, int]]] = {}
-        self._us = T0_NS // 1000
+        self._us = start_ns // 1000
         self.seq = 0
 
     def opening(self) -> list[bytes]:
@@ -57,6 +57,14 @@ class Flow:
                 {pick(1, 40) * 100: pick(1, 5000) for _ in range(8)},
             ),
         )
+        return self._snapshot(market, book)
+
+    def emptied(self, market: str) -> bytes:
+        """The book is gone, as at a market's close."""
+        self._books[market] = ({}, {})
+        return self._snapshot(market, self._books[market])
+
+    def _snapshot(self, market: str, book: tuple[dict[int, int], dict[int, int]]) -> bytes:
         body: dict[str, object] = {"market_ticker": market, "market_id": "9b0f6b43-5b68-4f9f-9f02-9a2d1b8ac1a1"}
         for name, side in (("yes_dollars_fp", book[0]), ("no_dollars_fp", book[1])):
             if side:
@@ -138,13 +146,14 @@ class Script:
     """What a journal is made of: the frames of each connection, cut into chunks of these lengths."""
 
     connections: list[list[bytes]]
+    start_ns: int = T0_NS
     chunk: Callable[[int], int] = field(default=lambda n: 1 + n % 7)
 
 
 def write_journal(directory: Path, script: Script, *, segment_bytes: int = 2**26) -> JournalWriter:
     """A recorder's journal of a script: marks, frames, and a recorded hole between connections."""
     journal = JournalWriter(directory, uuid4(), segment_bytes=segment_bytes)
-    now = T0_NS
+    now = script.start_ns
     facts = [MarketFacts(ticker=market, price_ranges=CENTS) for market in MARKETS]
     journal.append_record(RecordKind.MARKETS, 0, now, now, msgspec.json.encode(facts))
     for number, frames in enumerate(script.connections, 1):
@@ -202,7 +211,7 @@ def store(conn: Connection, tmp_path: Path) -> Callable[..., Stored]:
         journal.close()
         card = NewSession(
             uuid=journal.session,
-            started_ns=T0_NS,
+            started_ns=script.start_ns,
             environment="local",
             use_yes_price=False,
             sample_rate=sample_rate,
