@@ -22,6 +22,9 @@ Fill = tuple[int, int, int]  # YES price, size, the taker's side
 
 _BLOCK: Final = 65_536  # random numbers drawn at once
 _MAX_LEGS: Final = 12
+# Sweeps that meet one maker; others meet two, and each time one more with this probability: 1.66 on average.
+_SINGLE_MAKER: Final = 0.726
+_ANOTHER_MAKER: Final = 0.6
 _MAX_CONTRACTS: Final = 400_000  # the largest order seen in the recordings
 # A level scan never walks further than this many prices.
 _SCAN: Final = 400
@@ -289,10 +292,14 @@ class Flow:
         left = self.draws.sweep()
         changes: list[Change] = []
         fills: list[Fill] = []
-        while left > 0 and len(fills) < _MAX_LEGS and market.levels[side]:
+        legs = 1
+        if self.draws.uniform() > _SINGLE_MAKER:
+            while legs < _MAX_LEGS and (legs < 2 or self.draws.uniform() < _ANOTHER_MAKER):
+                legs += 1
+        while left > 0 and len(fills) < legs and market.levels[side]:
             position = market.best[side]
             held = market.sizes[side][position]
-            size = min(left, held, self.draws.leg() if fills else max(left // 2, self.draws.leg()))
+            size = min(left, held, left if len(fills) + 1 == legs else self.draws.leg())
             if size == held and market.levels[side] < 2:
                 break
             changes.append(market.change(side, position, -size))
