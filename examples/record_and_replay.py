@@ -9,6 +9,7 @@ Everything goes to a temporary folder, or to the one named with --keep.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -29,6 +30,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to record")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="record into this folder and leave it there")
     chosen = parser.parse_args()
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=True)  # keeps our lines in order with what the commands say on stderr
     started = time.monotonic()
     if chosen.keep:
         demonstrate(chosen.keep.absolute(), chosen.seconds)
@@ -60,14 +63,13 @@ def demonstrate(folder: Path, seconds: float) -> None:
 
     print("\nExporting the session:")
     kflow(folder, "replay", "export", "--sessions", session, "--format", "csv", "--out", str(folder / "export"))
-    for path in sorted((folder / "export").rglob("*")):
-        if path.is_file():
-            print(f"   {path.relative_to(folder)}  {path.stat().st_size:,} bytes")
+    for path in sorted((folder / "export").rglob("*.csv")):
+        print(f"   {path.relative_to(folder)}  {path.stat().st_size:,} bytes")
 
 
 def kflow(folder: Path, *arguments: str) -> str:
     """Run one command, shown as it would be typed; its stdout. Ends the demonstration where the command fails."""
-    print(f"$ {shlex.join(['kflow', *arguments]).replace(str(folder), '.')}", flush=True)
+    print(f"$ {shlex.join(['kflow', *arguments]).replace(str(folder), '.')}")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("KFLOW_", "RL_", "KALSHI_"))}
     environ.pop("DATABASE_URL", None)
     done = subprocess.run(

@@ -94,7 +94,10 @@ def check_command(words: list[str]) -> None:
     if program == "kflow":
         check_kflow(words[1:])
     elif program == "make":
-        assert set(filter(str.isalpha, words[1:])) <= make_verbs(), words
+        for verb in filter(str.isalpha, words[1:]):
+            assert verb in make_recipes(), words
+            for path in re.findall(r"(?<=\s)(?:tests|bench|examples)/[\w/.]+", make_recipes()[verb]):
+                assert (ROOT / path).exists(), f"make {verb} needs {path}"
     elif program in ("python", "python3", "pytest", "bash"):
         for name in words[1:]:
             if name.endswith((".py", ".sh")) or name.startswith("tests/"):
@@ -123,8 +126,10 @@ def check_kflow(words: list[str]) -> None:
 
 
 @cache
-def make_verbs() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+def make_recipes() -> dict[str, str]:
+    """The commands of each verb."""
+    text = (ROOT / "Makefile").read_text()
+    return {match[1]: match[2] for match in re.finditer(r"^([a-z]+):.*\n((?:\t.*\n)*)", text, re.MULTILINE)}
 
 
 STATES = ("works", "partly", "not yet")
