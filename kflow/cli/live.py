@@ -1,0 +1,44 @@
+"""The live view of `kflow ingest` on a terminal, fed by the session itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from kflow.cli.panels import LADDER_COLUMNS, Glance
+from kflow.cli.screen import Screen
+from kflow.web.pulse import Pulse
+from kflow.web.service import Service
+from kflow.web.status import status_json
+
+FRAME_S = 0.5
+
+
+class LiveView:
+    """Draws a session below what is printed on the terminal, until `run` is cancelled."""
+
+    def __init__(self, service: Service, *, markets: Sequence[str] = (), stream: TextIO | None = None) -> None:
+        """`markets`: whose ladders are shown, as many as fit; else the first of the session. `stream`: else stderr."""
+        self._service = service
+        self._markets = tuple(markets) or service.markets
+        self._stream = stream or sys.stderr
+        self._pulse = Pulse(service)
+
+    async def run(self) -> None:
+        """Look at the session twice a second; drawing happens on another thread and holds nothing up."""
+        with Screen(self._stream, whole=False) as screen:
+            while True:
+                screen.show(self._glance(screen.columns))
+                await self._service.clock.sleep(FRAME_S)
+
+    def _glance(self, columns: int) -> Glance:
+        """What is to be shown now. On the loop's thread, which owns the books."""
+        self._pulse.look()
+        fitting = max(1, columns // LADDER_COLUMNS)
+        views = [self._service.books.view(market) for market in self._markets[:fitting]]
+        return Glance(
+            status=status_json(self._service, self._pulse),
+            books=tuple(view for view in views if view is not None),
+            footer="Ctrl-C ends the recording in order",
+        )
