@@ -188,6 +188,8 @@ def _recover(root: Path, connect: Connect, clock: Clock, say: Say) -> None:
     try:
         for done in recover(root, connect, clock=clock):
             say(f"session {done.number} had not ended in order: loaded {done.loaded_bytes} bytes of its journal")
+            if done.damaged_bytes:
+                say(f"session {done.number}: {done.damaged_bytes} bytes of its journal are damaged; its gaps say when")
     except (KflowError, psycopg.Error) as error:
         say(f"earlier sessions could not be loaded, the next run tries again: {error}")
 

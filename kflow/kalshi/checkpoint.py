@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -32,26 +33,32 @@ class _State(msgspec.Struct, array_like=True):
     grids: dict[str, Ranges]
     group_ts: str | None
     group: list[tuple[str, int, Price, Size]]
-    unplaced: int
     frames: int
 
 
+class _Checkpoint(msgspec.Struct, array_like=True):
+    connections: dict[int, _State]
+    # The grids that the next connection begins with.
+    grids: dict[str, Ranges]
+
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(dict[int, _State])
+_DECODER: Final = msgspec.msgpack.Decoder(_Checkpoint)
 
 
-def save(protocols: dict[int, FeedProtocol]) -> bytes:
-    """Every connection's protocol, by connection number."""
-    return _ENCODER.encode({number: _state(protocol) for number, protocol in protocols.items()})
+def save(protocols: Mapping[int, FeedProtocol], grids: Mapping[str, Ranges]) -> bytes:
+    """Every connection's protocol, by connection number, and the grids of the session's markets."""
+    states = {number: _state(protocol) for number, protocol in protocols.items()}
+    return _ENCODER.encode(_Checkpoint(states, dict(grids)))
 
 
-def load(data: bytes) -> dict[int, FeedProtocol]:
-    """Protocols as they were, to go on reading with: they ask for nothing. Raises JournalError."""
+def load(data: bytes) -> tuple[dict[int, FeedProtocol], dict[str, Ranges]]:
+    """What `save` was given, to go on reading with: the protocols ask for nothing. Raises JournalError."""
     try:
-        states = _DECODER.decode(data)
+        kept = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise JournalError(f"a checkpoint cannot be read: {error}", hint="read from an earlier segment") from None
-    return {number: _protocol(state) for number, state in states.items()}
+    return {number: _protocol(state) for number, state in kept.connections.items()}, kept.grids
 
 
 def _state(protocol: FeedProtocol) -> _State:
@@ -68,7 +75,7 @@ def _state(protocol: FeedProtocol) -> _State:
         )
         for book in protocol.books.values()
     ]
-    group_ts, group, unplaced = protocol.group_state()
+    group_ts, group = protocol.group_state()
     return _State(
         protocol.use_yes_price,
         protocol.subscriptions.state(),
@@ -76,7 +83,6 @@ def _state(protocol: FeedProtocol) -> _State:
         protocol.grids,
         group_ts,
         group,
-        unplaced,
         protocol.frames,
     )
 
@@ -90,6 +96,6 @@ def _protocol(state: _State) -> FeedProtocol:
         book.replace(kept.yes, kept.no)
         book.live, book.started, book.version = kept.live, kept.started, kept.version
         protocol.books[kept.market] = book
-    protocol.restore_group(state.group_ts, state.group, state.unplaced)
+    protocol.restore_group(state.group_ts, state.group)
     protocol.frames = state.frames
     return protocol

@@ -19,6 +19,8 @@ from kflow.kalshi.protocol import FeedProtocol
 from kflow.kalshi.transport import FastConnection
 
 LOOK_S: Final = 0.1
+# Why a connection ended that we ended ourselves.
+STOPPED: Final = "kflow stopped"
 _REFUSING: Final = frozenset({401, 403, 429})
 
 
@@ -84,7 +86,9 @@ class Feed:
                     raise _unauthorised(status, bytes(error.response.body)) from None
             except (OSError, TimeoutError, WebSocketException) as error:
                 reason = f"no connection: {type(error).__name__}: {error}"
-            except JournalError as error:
+            except VenueRefused:
+                raise
+            except KflowError as error:
                 reason = str(error)
             self.status.connected = False
             self.status.reason = reason
@@ -118,7 +122,7 @@ class Feed:
     async def _listen(self, connection: FastConnection) -> str:
         protocol = self._listener.opened(self.url)
         opened_ns = self._clock.mono_ns()
-        reason = "kflow stopped"
+        reason = "the connection failed"
         self._broken = None
         self.status.connected = True
         self.status.reconnects += self._ever_connected
@@ -137,6 +141,12 @@ class Feed:
             connection.deliver_to(receive)
             self._send_commands(connection, protocol)
             reason = await self._watch(connection, protocol)
+        except asyncio.CancelledError:
+            reason = STOPPED
+            raise
+        except Exception as error:
+            reason = str(error)
+            raise
         finally:
             self.status.connected = False
             self._backoff.lived(self._clock.mono_ns() - opened_ns)

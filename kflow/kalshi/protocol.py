@@ -6,14 +6,17 @@ same books. It knows no clock: whoever feeds it sets `now_ns` (monotonic) before
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from kflow.errors import BookError, MalformedFrame, Unrepresentable
+from kflow.errors import BookError, DataError, MalformedFrame, Unrepresentable
 from kflow.kalshi import wire
 from kflow.kalshi.livebook import Change, LiveBook, Ranges, valid_prices, view_without
-from kflow.kalshi.subscriptions import Subscription, Subscriptions
+from kflow.kalshi.reports import lifecycle_of, ticker_of, trade_of
+from kflow.kalshi.subscriptions import Subscription, Subscriptions, plain
 from kflow.market.book import Book, BookView
 from kflow.market.events import (
     BookDelta,
@@ -25,13 +28,10 @@ from kflow.market.events import (
     Other,
     Side,
     SnapshotReason,
-    Ticker,
-    Trade,
 )
 from kflow.units import DOLLAR, PRICES, SIZES, Price, Size
 
 _SIDES: Final = {"yes": 0, "no": 1}
-_TAKERS: Final = {"yes": int(Side.YES), "no": int(Side.NO), None: None}
 
 
 class FeedProtocol:
@@ -54,8 +54,6 @@ class FeedProtocol:
         # The open group (design 1.5): venue stamp of the last delta, and the changes that carried it.
         self._group_ts: str | None = None
         self._group: list[Change] = []
-        # Malformed frames whose subscription is unknown: each will show as one missing seq.
-        self._unplaced = 0
         # Frames received so far.
         self.frames = 0
 
@@ -66,6 +64,51 @@ class FeedProtocol:
     @now_ns.setter
     def now_ns(self, mono_ns: int) -> None:
         self.subscriptions.now_ns = mono_ns
+
+    def receive_all(self, frames: list[bytes]) -> list[FeedEvent]:
+        """`receive` for each frame, in order.
+
+        Nearly all frames are deltas of live books in their order: those take a short cut that decides the same as
+        `receive` does in five calls, in half the time.
+        """
+        events: list[FeedEvent] = []
+        books, sids, decode = self.books, self.subscriptions.by_sid, wire.decode_typed
+        for raw in frames:
+            try:
+                message = decode(raw)
+                if type(message) is not wire.Delta:
+                    events.append(self.receive(raw))
+                    continue
+                body = message.msg
+                price, change, side = PRICES[body.price_dollars], SIZES[body.delta_fp], _SIDES[body.side]
+                sequence, book = sids[message.sid].sequence, books[body.market_ticker]
+                if side and self.use_yes_price:
+                    price = Price(DOLLAR - price)
+                seq, ts = message.seq, body.ts
+                if (
+                    seq != sequence.next
+                    or not book.live
+                    or book.sid != message.sid
+                    or (book.grid is not None and price not in book.grid)
+                ):
+                    events.append(self.receive(raw))
+                    continue
+                if ts != self._group_ts or ts is None:
+                    self.end_group()
+                    self._group_ts = ts
+                    if not book.live:  # the group that ended was crossed
+                        events.append(self.receive(raw))
+                        continue
+                size = book.apply(side, price, change)
+            except (*wire.UNDECODABLE, Unrepresentable, KeyError, BookError):
+                events.append(self.receive(raw))
+                continue
+            sequence.next = seq + 1
+            self.frames += 1
+            self._group.append((book, side, price, change))
+            market = body.market_ticker
+            events.append(BookDelta(market, message.sid, seq, side, price, change, size, ts, body.ts_ms))
+        return events
 
     def receive(self, raw: bytes) -> FeedEvent:
         """Account for one frame. Never raises: what is wrong with it is told in `gaps`."""
@@ -85,7 +128,7 @@ class FeedProtocol:
             if kind is wire.TickerMessage:
                 return self._ticker(message, raw)  # type: ignore[arg-type]
             return self._control(message, raw)  # type: ignore[arg-type]
-        except (Unrepresentable, KeyError, msgspec.MsgspecError) as error:
+        except (DataError, KeyError, ValueError, msgspec.MsgspecError) as error:
             return self._bad_body(message, raw, str(error))
 
     # --- books
@@ -98,15 +141,17 @@ class FeedProtocol:
         if side and self.use_yes_price:
             price = Price(DOLLAR - price)
         sid, seq = message.sid, message.seq
+        market, ts = body.market_ticker, body.ts
+        book = self.books.get(market)
+        if book is None and "\0" in market:
+            raise Unrepresentable("ticker", market)
         subscription = self.subscriptions.of(sid)
         if not self._in_order(subscription, seq):
             return self._ignored(sid, seq, raw)
-        market, ts = body.market_ticker, body.ts
         if ts != self._group_ts or ts is None:
             self.end_group()
             self._group_ts = ts
-        book = self.books.get(market)
-        if book is None or not book.live:
+        if book is None or not book.live or book.sid != sid:
             if book is None:
                 self._unknown_market(subscription, market)
             return BookDelta(market, sid, seq, side, price, change, None, ts, body.ts_ms)
@@ -140,7 +185,8 @@ class FeedProtocol:
         if book is None:
             book = self.books[market] = LiveBook(market, sid, valid_prices(self.grids.get(market)))
         reason = self._reason(book, sid, message.id)
-        self._adopt(book, sid, yes, no, reason)
+        if not subscription.dead:
+            self._adopt(book, sid, yes, no, reason)
         return BookSnapshot(market, body.market_id, sid, seq, yes, no, reason, message.sending_ts_ms)
 
     def _reason(self, book: LiveBook, sid: int, command: int | None) -> SnapshotReason:
@@ -210,13 +256,12 @@ class FeedProtocol:
         half = [change for change in self._group if change[0] is book]
         return view_without(book, half) if half else book.view()
 
-    def group_state(self) -> tuple[str | None, list[tuple[str, int, Price, Size]], int]:
+    def group_state(self) -> tuple[str | None, list[tuple[str, int, Price, Size]]]:
         """What a checkpoint keeps of the open group."""
-        group = [(book.market, side, price, change) for book, side, price, change in self._group]
-        return self._group_ts, group, self._unplaced
+        return self._group_ts, [(book.market, side, price, change) for book, side, price, change in self._group]
 
-    def restore_group(self, group_ts: str | None, group: list[tuple[str, int, Price, Size]], unplaced: int) -> None:
-        self._group_ts, self._unplaced = group_ts, unplaced
+    def restore_group(self, group_ts: str | None, group: list[tuple[str, int, Price, Size]]) -> None:
+        self._group_ts = group_ts
         self._group = [(self.books[market], side, price, change) for market, side, price, change in group]
 
     # --- what goes wrong
@@ -230,9 +275,10 @@ class FeedProtocol:
         kind = subscription.sequence.check(seq)
         if kind is None:
             return True
-        if kind is GapKind.SEQUENCE and seq - expected <= self._unplaced:
-            self._unplaced -= seq - expected  # the malformed frames reported before
-            return True
+        if kind is GapKind.SEQUENCE and subscription.excuses(expected, seq - expected):
+            for other in self.subscriptions.by_sid.values():
+                other.excused = 0
+            return True  # the malformed frames reported before
         self.gaps.append(Gap(kind, subscription.sid, None, expected, seq, _lost(kind, expected, seq)))
         if kind in (GapKind.SEQUENCE, GapKind.RESET):
             self.end_group()
@@ -257,8 +303,6 @@ class FeedProtocol:
         self.subscriptions.resync(subscription, [book.market])
 
     def _unknown_market(self, subscription: Subscription, market: str) -> None:
-        if "\0" in market:
-            raise Unrepresentable("ticker", market)
         self.books[market] = LiveBook(market, subscription.sid, valid_prices(self.grids.get(market)))
         subscription.markets[market] = None
         self._invalidate(self.books[market], GapKind.NO_SNAPSHOT, "a delta came before any snapshot")
@@ -271,8 +315,9 @@ class FeedProtocol:
         envelope = wire.envelope_of(raw)
         if envelope is not None and envelope.sid is not None and envelope.seq is not None:
             return self._misplaced(envelope.sid, envelope.seq, raw, detail)
-        self.gaps.append(Gap(GapKind.MALFORMED, None, None, None, None, detail))
-        self._unplaced += 1
+        self.gaps.append(Gap(GapKind.MALFORMED, None, None, None, None, plain(detail)))
+        for subscription in self.subscriptions.by_sid.values():
+            subscription.excuse()
         self.end_group()
         for subscription in self.subscriptions.sequenced():
             self._stale(subscription)
@@ -282,18 +327,24 @@ class FeedProtocol:
         """The frame is a message, but a value in it is not what it should be."""
         if message.sid is not None and message.seq is not None:
             return self._misplaced(message.sid, message.seq, raw, detail)
-        self.gaps.append(Gap(GapKind.MALFORMED, message.sid, None, None, None, detail))
+        self.gaps.append(Gap(GapKind.MALFORMED, message.sid, None, None, None, plain(detail)))
         return Other("malformed", None, message.sid, message.seq, raw)
 
     def _misplaced(self, sid: int, seq: int, raw: bytes, detail: str) -> Other:
         subscription = self.subscriptions.of(sid)
         if self._in_order(subscription, seq):
-            self.gaps.append(Gap(GapKind.MALFORMED, sid, None, seq, seq, detail))
+            self.gaps.append(Gap(GapKind.MALFORMED, sid, None, seq, seq, plain(detail)))
             self.end_group()
             self._stale(subscription)
         return Other("malformed", None, sid, seq, raw)
 
     # --- the other channels
+
+    def set_grids(self, grids: Mapping[str, Ranges]) -> None:
+        """Check the markets' prices against these grids; not those of a market whose ranges make none."""
+        for market, ranges in grids.items():
+            with contextlib.suppress(DataError):
+                self.set_grid(market, ranges)
 
     def set_grid(self, market: str, ranges: Ranges) -> None:
         """Check the market's prices against this grid from now on. Raises DataError for a grid that is none."""
@@ -304,38 +355,11 @@ class FeedProtocol:
             book.grid = prices
 
     def _trade(self, message: wire.TradeMessage, raw: bytes) -> FeedEvent:
-        body = message.msg
-        price, size = PRICES[body.yes_price_dollars], SIZES[body.count_fp]
-        taker = _TAKERS[body.taker_outcome_side or body.taker_side]
-        if not self._counted(message.sid, message.seq):
-            return self._ignored(message.sid, message.seq, raw)
-        return Trade(
-            body.market_ticker,
-            message.sid,
-            message.seq,
-            body.trade_id,
-            price,
-            size,
-            taker,
-            body.is_block_trade,
-            body.ts_ms,
-        )
+        trade = trade_of(message)
+        return trade if self._counted(message.sid, message.seq) else self._ignored(message.sid, message.seq, raw)
 
     def _ticker(self, message: wire.TickerMessage, raw: bytes) -> FeedEvent:
-        body = message.msg
-        ticker = Ticker(
-            body.market_ticker,
-            message.sid,
-            message.seq,
-            _price(body.price_dollars),
-            _price(body.yes_bid_dollars),
-            _price(body.yes_ask_dollars),
-            _size(body.yes_bid_size_fp),
-            _size(body.yes_ask_size_fp),
-            _size(body.volume_fp),
-            _size(body.open_interest_fp),
-            body.ts_ms,
-        )
+        ticker = ticker_of(message)
         return ticker if self._counted(message.sid, message.seq) else self._ignored(message.sid, message.seq, raw)
 
     def _counted(self, sid: int, seq: int | None) -> bool:
@@ -344,32 +368,21 @@ class FeedProtocol:
 
     def _control(self, message: wire.Envelope, raw: bytes) -> Other:
         sid, seq = message.sid, message.seq
+        # Read before the frame is counted: one that cannot be read is counted as malformed.
+        news, answer = lifecycle_of(message), self.subscriptions.read(message)
         if sid is not None and not self._counted(sid, seq):
             return self._ignored(sid, seq, raw)
-        if message.type == "market_lifecycle_v2":
-            return self._lifecycle(message, raw)
-        lost = self.subscriptions.control(message)
+        if news is not None:
+            if news.price_ranges:
+                self.set_grid(news.market_ticker, news.price_ranges)
+            return Other(message.type, news.market_ticker, sid, seq, raw)
+        lost = self.subscriptions.control(message, answer)
         if lost is not None:
             gap, subscription = lost
             self.gaps.append(gap)
             self.end_group()
             self._stale(subscription)
         return Other(message.type, None, sid, seq, raw)
-
-    def _lifecycle(self, message: wire.Envelope, raw: bytes) -> Other:
-        body = _LIFECYCLE.decode(message.msg)
-        if body.price_ranges:
-            self.set_grid(body.market_ticker, body.price_ranges)
-        return Other(message.type, body.market_ticker, message.sid, message.seq, raw)
-
-
-class _LifecycleBody(msgspec.Struct):
-    market_ticker: str
-    event_type: str
-    price_ranges: Ranges | None = None
-
-
-_LIFECYCLE: Final = msgspec.json.Decoder(_LifecycleBody)
 
 
 def _equal(book: Book, yes: tuple[Level, ...], no: tuple[Level, ...]) -> bool:
@@ -380,11 +393,3 @@ def _lost(kind: GapKind, expected: int, seq: int) -> str:
     if kind is GapKind.SEQUENCE:
         return f"{seq - expected} frames are missing"
     return "the venue counts anew" if kind is GapKind.RESET else "not applied"
-
-
-def _price(text: str | None) -> Price | None:
-    return None if text is None else PRICES[text]
-
-
-def _size(text: str | None) -> Size | None:
-    return None if text is None else SIZES[text]

@@ -5,7 +5,7 @@ Whoever reads a journal feeds the commands that were sent (`sent`) and is `passi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -40,6 +40,19 @@ class Subscription(msgspec.Struct):
     sequence: SequenceCounter = msgspec.field(default_factory=SequenceCounter)
     # Ended by the venue; whatever still comes on it is late.
     dead: bool = False
+    # Malformed frames of unknown subscription that came before `excused_at`: if they were of this one, so many seqs are
+    # missing there. The next frame of this subscription tells.
+    excused: int = 0
+    excused_at: int = 0
+
+    def excuse(self) -> None:
+        """A frame came that may have been the next of this subscription."""
+        self.excused = self.excused + 1 if self.excused_at == self.sequence.next else 1
+        self.excused_at = self.sequence.next
+
+    def excuses(self, expected: int, missing: int) -> bool:
+        """Whether the frames from `expected` on are not lost, but came malformed."""
+        return self.excused_at == expected and missing <= self.excused
 
 
 class Pending(msgspec.Struct):
@@ -50,6 +63,8 @@ class Pending(msgspec.Struct):
     markets: set[str]
     sent_ns: int
     frames_then: int = 0
+    # Its time is over; a late answer is still known as one.
+    judged: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -80,12 +95,14 @@ class Subscriptions:
         # Markets that never answered: their books stay stale, and they are not asked again.
         self.unanswered: set[str] = set()
         self._use_yes_price = use_yes_price
-        self._by_sid: dict[int, Subscription] = {}
+        self.by_sid: dict[int, Subscription] = {}
         self._pending: dict[int, Pending] = {}
         self._next_id = 1
         # Per sid: markets that wait for a snapshot, and when one was last asked for.
         self._wanted: dict[int, dict[str, None]] = {}
         self._resynced_ns: dict[int, int] = {}
+        # Per channel: when it was last subscribed anew, since the venue had ended it.
+        self._renewed_ns: dict[str, int] = {}
         # (due, command) of subscribe commands that the venue asked us to send later.
         self._later: list[tuple[int, wire.Command]] = []
         self._check_due_ns = 0
@@ -93,22 +110,26 @@ class Subscriptions:
 
     def of(self, sid: int) -> Subscription:
         """The subscription, made on first sight: data may come before its ack (section 3.3)."""
-        found = self._by_sid.get(sid)
+        found = self.by_sid.get(sid)
         if found is None:
-            found = self._by_sid[sid] = Subscription(sid)
+            found = self.by_sid[sid] = Subscription(sid)
         return found
 
     def sequenced(self) -> list[Subscription]:
         """Subscriptions whose books depend on every frame."""
-        return [s for s in self._by_sid.values() if s.markets and not s.dead]
+        return [s for s in self.by_sid.values() if s.markets and not s.dead]
 
     # --- commands
 
-    def subscribe(self, channel: str, markets: Sequence[str] = ()) -> None:
-        """Ask for a channel; a large set of markets in several commands, which the venue merges into one sid."""
+    def subscribe(self, channel: str, markets: Sequence[str] = (), *, due_ns: int = 0) -> None:
+        """Ask for a channel, at `due_ns`; many markets in several commands, which the venue merges into one sid."""
         parts = [markets[i : i + MARKETS_PER_COMMAND] for i in range(0, len(markets), MARKETS_PER_COMMAND)] or [()]
         for part in parts:
-            self._send(wire.subscribe(self._id(), [channel], part, use_yes_price=self._use_yes_price))
+            command = wire.subscribe(self._id(), [channel], part, use_yes_price=self._use_yes_price)
+            if due_ns > self.now_ns:
+                self._later.append((due_ns, command))
+            else:
+                self._send(command)
 
     def resync(self, subscription: Subscription, markets: Iterable[str] | None = None) -> None:
         """Ask for snapshots of `markets` (default: all of the subscription), but not in a storm."""
@@ -164,24 +185,31 @@ class Subscriptions:
             del self._pending[command]
         return True
 
-    def control(self, message: wire.Envelope) -> tuple[Gap, Subscription] | None:
+    @staticmethod
+    def read(message: wire.Envelope) -> Answer | None:
+        """The body of an ack or an error, None for other messages. Raises MsgspecError where it is none."""
+        decoder = _ANSWERS.get(message.type)
+        return None if decoder is None else decoder.decode(message.msg)
+
+    def control(self, message: wire.Envelope, answer: Answer | None) -> tuple[Gap, Subscription] | None:
         """An ack or an error. Returns the gap and the subscription that it ends, if it does."""
-        if message.type == "error":
-            return self._error(message)
-        if message.type == "subscribed":
-            self._subscribed(message)
+        if isinstance(answer, _ErrorBody):
+            return self._error(message, answer)
+        if isinstance(answer, _AckBody):
+            self._subscribed(message, answer)
         elif message.type == "ok":
             self._ok(message)
         elif message.type == "unsubscribed" and message.sid is not None:
+            if self._answer(message.id) is None:
+                words = "the venue unsubscribed us"
+                return self._ended(message.sid, Gap(GapKind.CHANNEL, message.sid, None, None, message.seq, words))
             self.of(message.sid).dead = True
-            self._answer(message.id)
         return None
 
     def _answer(self, command: int | None) -> Pending | None:
         return None if command is None else self._pending.pop(command, None)
 
-    def _subscribed(self, message: wire.Envelope) -> None:
-        body = _Acked.decode(message.msg)
+    def _subscribed(self, message: wire.Envelope, body: _AckBody) -> None:
         pending = self._answer(message.id)
         subscription = self.of(body.sid)
         subscription.channel = body.channel
@@ -198,19 +226,29 @@ class Subscriptions:
         if pending.command.params.get("channels") == [BOOK_CHANNEL]:
             self.of(message.sid).markets.update(dict.fromkeys(pending.command.params.get("market_tickers", ())))
 
-    def _error(self, message: wire.Envelope) -> tuple[Gap, Subscription] | None:
-        body = _Error.decode(message.msg)
+    def _error(self, message: wire.Envelope, body: _ErrorBody) -> tuple[Gap, Subscription] | None:
         pending = self._answer(message.id)
         if message.sid is None or pending is not None:
             self._refused(body, pending)
             return None
-        subscription = self.of(message.sid)
-        subscription.dead = True
-        self._wanted.pop(message.sid, None)
-        if not self.passive and subscription.channel is not None:
-            self.subscribe(subscription.channel, list(subscription.markets))
         kind = GapKind.OVERFLOW if body.code == 25 else GapKind.CHANNEL
-        return Gap(kind, message.sid, None, None, message.seq, f"error {body.code}: {body.msg}"), subscription
+        words = plain(f"error {body.code}: {body.msg}")
+        return self._ended(message.sid, Gap(kind, message.sid, None, None, message.seq, words))
+
+    def _ended(self, sid: int, gap: Gap) -> tuple[Gap, Subscription] | None:
+        """The venue ended a subscription: ask for it again, but not in a storm."""
+        subscription = self.of(sid)
+        if subscription.dead:
+            return None  # it was told before
+        subscription.dead = True
+        self._wanted.pop(sid, None)
+        channel = subscription.channel
+        if not self.passive and channel is not None:
+            last_ns = self._renewed_ns.get(channel)
+            self._renewed_ns[channel] = self.now_ns
+            due_ns = self.now_ns if last_ns is None else last_ns + NS_PER_S
+            self.subscribe(channel, list(subscription.markets), due_ns=due_ns)
+        return gap, subscription
 
     def _refused(self, body: _ErrorBody, pending: Pending | None) -> None:
         if pending is None or self.passive:
@@ -243,7 +281,7 @@ class Subscriptions:
                 self._send(command)
         for sid in list(self._wanted):
             self._ask(sid)
-        for pending in list(self._pending.values()):
+        for pending in [pending for pending in self._pending.values() if not pending.judged]:
             if pending.frames_then == 0:
                 pending.frames_then = frames + 1
             if now_ns - pending.sent_ns > ANSWER_NS:
@@ -251,7 +289,7 @@ class Subscriptions:
         self._check(now_ns)
 
     def _unanswered(self, pending: Pending, frames: int) -> None:
-        del self._pending[pending.command.id]
+        pending.judged = True
         action = pending.command.params.get("action", pending.command.cmd)
         if action != "get_snapshot" or frames < pending.frames_then:
             self.failed = f"{action} was not answered in {ANSWER_NS // NS_PER_S} s"
@@ -281,17 +319,22 @@ class Subscriptions:
             for p in self._pending.values()
             if p.command.params.get("action") == "get_snapshot"
         ]
-        return State(list(self._by_sid.values()), asked)
+        return State(list(self.by_sid.values()), asked)
 
     def restore(self, state: State) -> None:
-        self._by_sid = {s.sid: s for s in state.subscriptions}
+        self.by_sid = {s.sid: s for s in state.subscriptions}
         for command, sid, markets in state.asked:
             self._await(wire.get_snapshot(command, sid, markets))
 
 
+def plain(text: str) -> str:
+    """Words of the venue as a table's text can hold them: no NUL, not endless."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:500]
+
+
 class _AckBody(msgspec.Struct):
     channel: str
-    sid: int
+    sid: wire.Sid
 
 
 class _ErrorBody(msgspec.Struct):
@@ -299,5 +342,9 @@ class _ErrorBody(msgspec.Struct):
     msg: str = ""
 
 
-_Acked: Final = msgspec.json.Decoder(_AckBody)
-_Error: Final = msgspec.json.Decoder(_ErrorBody)
+Answer = _AckBody | _ErrorBody
+
+_ANSWERS: Final[Mapping[str, msgspec.json.Decoder[Answer]]] = {
+    "subscribed": msgspec.json.Decoder(_AckBody),
+    "error": msgspec.json.Decoder(_ErrorBody),
+}

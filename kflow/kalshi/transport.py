@@ -68,23 +68,26 @@ class FastConnection(ClientConnection):
     def _split(self, data: bytes) -> list[bytes]:  # noqa: C901 - one pass over the bytes; a call per frame would cost
         """Cut a chunk into frames; the rest waits in `_tail`. RFC 6455 section 5.2."""
         frames: list[bytes] = []
-        at, size = 0, len(data)
+        at, size, need = 0, len(data), 2
         while size - at >= 2:
             first, length = data[at], data[at + 1]
             body = at + 2
             if length == 126:
-                body, length = at + 4, int.from_bytes(data[at + 2 : at + 4], "big")
+                if size - at < 4:
+                    break
+                body, length = at + 4, data[at + 2] << 8 | data[at + 3]
             elif length == 127:
                 body, length = at + 10, int.from_bytes(data[at + 2 : at + 10], "big")
             elif length > 127:  # a masked frame: the library knows how to refuse it
                 return self._hand_over(data[at:], frames)
             if body > size:
+                need = body - at
                 break
             end = body + length
             if length > self.max_frame_bytes:
                 return self._refuse(length, frames)
             if end > size:
-                self._need = end - at
+                need = end - at
                 break
             if first == _FIN_TEXT:
                 frames.append(data[body:end])
@@ -97,9 +100,7 @@ class FastConnection(ClientConnection):
             at = end
         if at < size:
             self._tail += data[at:] if at else data
-            self._need = max(self._need, 2)
-        else:
-            self._need = 0
+            self._need = need
         return frames
 
     def _fragment(self, first: int, payload: bytes, frames: list[bytes]) -> None:

@@ -123,16 +123,18 @@ class Envelope(msgspec.Struct):
 Message = Delta | Snapshot | TradeMessage | TickerMessage | Envelope
 
 _TYPED: Final = msgspec.json.Decoder(Delta | Snapshot | TradeMessage | TickerMessage)
+# Decodes the current form of the four common types, or raises one of UNDECODABLE.
+decode_typed: Final = _TYPED.decode
 _ENVELOPE: Final = msgspec.json.Decoder(Envelope)
 _ANY: Final = msgspec.json.Decoder(float_hook=Decimal)
-_UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def decode(raw: bytes) -> Message:
     """One frame to its record. Raises MalformedFrame, never anything else."""
     try:
         message: Message = _TYPED.decode(raw)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return _decode_other(raw)
     if type(message) is Snapshot and _is_older_snapshot(message.msg):
         return _decode_older(raw)
@@ -143,7 +145,7 @@ def envelope_of(raw: bytes) -> Envelope | None:
     """What can be told of a frame whose body is malformed, or None."""
     try:
         return _ENVELOPE.decode(raw)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return None
 
 
@@ -167,7 +169,7 @@ def _decode_older(raw: bytes) -> Message:
     try:
         envelope = _ANY.decode(raw)
         return _OLDER[envelope["type"]](envelope, envelope["msg"])
-    except (*_UNDECODABLE, KeyError, TypeError, AttributeError, Unrepresentable) as error:
+    except (*UNDECODABLE, KeyError, TypeError, AttributeError, Unrepresentable) as error:
         raise MalformedFrame(f"{type(error).__name__}: {error}") from None
 
 
@@ -198,6 +200,12 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+def _optional_flag(value: object) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise Unrepresentable("flag", value)
+    return value
+
+
 def _price(body: Mapping[str, Any], dollars: str, cents: str) -> str:
     value = body.get(dollars)
     return format_price(parse_price(value) if value is not None else price_from_cents(body[cents]))
@@ -212,7 +220,7 @@ def _when(body: Mapping[str, Any]) -> tuple[str | None, int | None]:
     """(ts, ts_ms): `ts` was milliseconds until April 2026, RFC 3339 since; elsewhere it is seconds."""
     ts, ts_ms = body.get("ts"), _optional_integer(body.get("ts_ms"))
     if isinstance(ts, int) and ts_ms is None:
-        ts_ms = ts if ts > 10**11 else ts * 1000
+        ts_ms = _integer(ts if ts > 10**11 else ts * 1000)
     return (ts if isinstance(ts, str) else None), ts_ms
 
 
@@ -262,7 +270,7 @@ def _older_trade(envelope: Mapping[str, Any], body: Mapping[str, Any]) -> TradeM
         trade_id=_optional_text(body.get("trade_id")),
         taker_outcome_side=_optional_text(body.get("taker_outcome_side")),
         taker_side=_optional_text(body.get("taker_side")),
-        is_block_trade=body.get("is_block_trade"),
+        is_block_trade=_optional_flag(body.get("is_block_trade")),
         ts_ms=_when(body)[1],
     )
     return TradeMessage(sid=_sid(envelope), msg=msg, seq=_optional_integer(envelope.get("seq")))
@@ -341,5 +349,5 @@ def decode_command(raw: bytes) -> Command:
     """A command from a journal. Raises MalformedFrame."""
     try:
         return _COMMAND.decode(raw)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise MalformedFrame(f"not a command: {error}") from None

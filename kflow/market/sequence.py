@@ -25,27 +25,27 @@ class Sequence(msgspec.Struct):
     next: int = 1
     # Ranges [first, last] of frames that never came, oldest first.
     missing: list[tuple[int, int]] = []
-    # Late frames in unbroken order so far, and the seq that would go on with them.
+    # Late frames in unbroken order so far, the seq that would go on with them, and what was expected then.
     late_run: int = 0
     late_next: int = 0
+    late_at: int = 0
 
     def check(self, seq: int) -> GapKind | None:
         """Account for a frame. None when it is the one expected."""
         if seq == self.next:
             self.next = seq + 1
-            self.late_run = 0
             return None
         if seq > self.next:
             self.missing.append((self.next, seq - 1))
             del self.missing[:-_REMEMBERED]
             self.next = seq + 1
-            self.late_run = 0
             return GapKind.SEQUENCE
         return self._late(seq)
 
     def _late(self, seq: int) -> GapKind:
-        self.late_run = self.late_run + 1 if seq == self.late_next else 1
-        self.late_next = seq + 1
+        unbroken = seq == self.late_next and self.next == self.late_at
+        self.late_run = self.late_run + 1 if unbroken else 1
+        self.late_next, self.late_at = seq + 1, self.next
         if self.late_run >= RESET_AFTER:
             self.next, self.missing, self.late_run = seq + 1, [], 0
             return GapKind.RESET

@@ -7,12 +7,15 @@ import asyncio
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from kflow.kalshi.protocol import FeedProtocol
 from kflow.market.book import BookView
 
 _Answer = TypeVar("_Answer")
+
+# How often a waiting reader makes sure that the owner's loop still runs.
+LOOP_ENDS_S: Final = 0.2
 
 
 class Subscription:
@@ -134,5 +137,20 @@ class Books:
         if loop is None or threading.get_ident() == self._owner or not loop.is_running():
             return question()
         future: Future[_Answer] = Future()
-        loop.call_soon_threadsafe(lambda: future.set_result(question()))
-        return future.result()
+
+        def answer() -> None:
+            try:
+                future.set_result(question())
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+                future.set_exception(error)
+
+        try:
+            loop.call_soon_threadsafe(answer)
+        except RuntimeError:  # it was closed meanwhile
+            return question()
+        while True:
+            try:
+                return future.result(LOOP_ENDS_S)
+            except TimeoutError:
+                if future.done() or not loop.is_running():
+                    return future.result(0) if future.done() else question()

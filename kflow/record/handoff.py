@@ -6,7 +6,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from kflow.session.chunks import Chunk
 
@@ -24,13 +26,17 @@ class BatchLimits:
             raise ValueError(f"batch limits must be positive, and most at least rows: {self}")
 
 
+# A row's share of memory: rows that come with more count for several.
+BYTES_PER_ROW: Final = 1024
+
+
 class Handoff:
     """Chunks on their way to the writer, in order. `put` never blocks and never refuses."""
 
     def __init__(self, capacity_rows: int, limits: BatchLimits) -> None:
         self._capacity, self._limits = capacity_rows, limits
         self._chunks: deque[Chunk] = deque()
-        self._rows = 0
+        self._rows = self._bytes = 0
         # Chunks are complete from this journal offset on; None: some did not fit, the journal must be read.
         self._complete_from: int | None = 0
         self._changed = threading.Condition()
@@ -45,7 +51,8 @@ class Handoff:
             if self._complete_from is None:
                 return
             self._rows += len(chunk.events) + 1
-            if self._rows > self._capacity:
+            self._bytes += chunk.end - chunk.start
+            if self._rows > self._capacity or self._bytes > self._capacity * BYTES_PER_ROW:
                 self._complete_from = None
                 self.overflows += 1
             else:
@@ -75,8 +82,11 @@ class Handoff:
         while self._chunks and rows < most:
             chunk = self._chunks.popleft()
             rows += len(chunk.events) + 1
+            self._bytes -= chunk.end - chunk.start
             taken.append(chunk)
         self._rows -= rows
+        if taken and self._complete_from is not None:
+            self._complete_from = taken[-1].end  # those before it are in the hands of whoever took them
         return taken
 
     def complete_from(self, offset: int) -> bool:
@@ -84,12 +94,17 @@ class Handoff:
         with self._changed:
             return self._complete_from is not None and self._complete_from <= offset
 
-    def restart(self, offset: int) -> None:
-        """Forget what is waiting: everything up to `offset` will be read from the journal."""
+    def restart(self, journal_offset: Callable[[], int]) -> int:
+        """Forget what is waiting, and keep what comes from now on. Returns up to where the journal must be read.
+
+        The offset is asked for while nothing can be put, or a chunk could be journalled and turned away between the
+        two, and be in neither.
+        """
         with self._changed:
             self._chunks.clear()
-            self._rows = 0
-            self._complete_from = offset
+            self._rows = self._bytes = 0
+            self._complete_from = offset = journal_offset()
+            return offset
 
     def oldest_ns(self) -> int | None:
         """Receive time of the oldest waiting chunk; None when nothing waits."""

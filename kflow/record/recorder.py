@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,7 +15,9 @@ import msgspec
 from kflow.clock import NS_PER_S, Clock
 from kflow.errors import JournalError
 from kflow.kalshi import checkpoint
+from kflow.kalshi.feed import STOPPED
 from kflow.kalshi.protocol import FeedProtocol
+from kflow.kalshi.subscriptions import plain
 from kflow.market.events import BookDelta, FeedEvent, Gap, GapKind
 from kflow.record.books import Books
 from kflow.record.status import RecorderStatus
@@ -51,10 +54,14 @@ class Recorder:
         self._journal, self._sink, self._clock = journal, sink, clock
         self.status = RecorderStatus(str(journal.session), clock.wall_ns())
         self.protocol: FeedProtocol | None = None
+        self._grids = {facts.ticker: facts.price_ranges for facts in plan.markets}
         # Number of the present connection; kflow's own count from 1.
         self._connection = 0
         # Since when, and why, nothing is being received; None while a connection stands.
         self._lost_ns: int | None = None
+        # When the present connection was made, and whether it was we who ended it.
+        self._opened_ns = 0
+        self._stopped = False
         self._lost_reason = ""
         self._lost_kind = GapKind.DISCONNECT
         self._settling: asyncio.TimerHandle | None = None
@@ -69,14 +76,14 @@ class Recorder:
 
     def state(self) -> bytes:
         """A checkpoint for the journal."""
-        return checkpoint.save({self._connection: self.protocol} if self.protocol else {})
+        return checkpoint.save({self._connection: self.protocol} if self.protocol else {}, self._grids)
 
     # --- FeedListener
 
     def prepare(self) -> None:
         """Before a connection is made: raises JournalError while nothing could be kept of it."""
         if self.status.journal_failed:
-            self._journal.abandon_segment()
+            self._journal.abandon_segment(self._clock.wall_ns(), self._clock.mono_ns())
             self.status.journal_failed = False
 
     def opened(self, url: str) -> FeedProtocol:
@@ -84,24 +91,22 @@ class Recorder:
         if self._lost_ns is not None:
             self._hole(Hole(self._lost_kind, self._lost_ns, now_ns, self._lost_reason))
             self._lost_ns = None
+        self._opened_ns, self._stopped = now_ns, False
         self._connection += 1
         self.status.connections += 1
         protocol = FeedProtocol(use_yes_price=self.plan.use_yes_price)
         protocol.now_ns = self._clock.mono_ns()
-        for facts in self.plan.markets:
-            protocol.set_grid(facts.ticker, facts.price_ranges)
+        protocol.set_grids(self._grids)
         tickers = [facts.ticker for facts in self.plan.markets]
         for channel in self.plan.channels:
             protocol.subscriptions.subscribe(channel, tickers if channel in MARKET_CHANNELS else ())
-        self.protocol = protocol
         self._mark(RecordKind.CONNECTED, Opened(url, self.plan.use_yes_price))
+        self.protocol = protocol
         self.books.attach(protocol)
         return protocol
 
     def commanded(self, raw: bytes) -> None:
-        self._journal.append_record(
-            RecordKind.COMMAND, self._connection, self._clock.wall_ns(), self._clock.mono_ns(), raw
-        )
+        self._append(RecordKind.COMMAND, raw)
 
     def received(self, frames: list[bytes], wall_ns: int, mono_ns: int) -> None:
         """Journal, decode, apply, publish. Raises JournalError: then none of the frames count as received."""
@@ -115,8 +120,7 @@ class Recorder:
             self._journal_lost(wall_ns)
             raise
         protocol.now_ns = mono_ns
-        receive = protocol.receive
-        events = [receive(frame) for frame in frames]
+        events = protocol.receive_all(frames)
         chunk = Chunk(self._connection, wall_ns, mono_ns, start, end, events, [])
         if protocol.gaps:
             chunk.gaps, protocol.gaps = protocol.gaps, []
@@ -149,9 +153,10 @@ class Recorder:
         self._lost_reason = f"a frame of {size} bytes"
 
     def closed(self, reason: str) -> None:
+        reason = plain(reason)
         protocol = self.protocol
         if self._lost_ns is None:
-            self._lost_ns = self.status.last_message_ns or self._clock.wall_ns()
+            self._lost_ns = max(self.status.last_message_ns or 0, self._opened_ns)
             if self._lost_kind is not GapKind.OVERSIZED:
                 self._lost_kind, self._lost_reason = GapKind.DISCONNECT, reason
         if protocol is not None:
@@ -160,6 +165,7 @@ class Recorder:
             self.books.publish(set(protocol.books))
         if not self.status.journal_failed:
             self._mark(RecordKind.DISCONNECTED, Closed(reason))
+            self._stopped = reason == STOPPED
 
     # --- the rest
 
@@ -167,6 +173,9 @@ class Recorder:
         """The session ends: nothing more will be received."""
         if self._settling is not None:
             self._settling.cancel()
+        if self._lost_ns is not None and not self._stopped and not self.status.journal_failed:
+            with contextlib.suppress(JournalError):  # closing tells the same
+                self._hole(Hole(self._lost_kind, self._lost_ns, self._clock.wall_ns(), self._lost_reason))
         self._journal.close()
 
     def _journal_lost(self, wall_ns: int) -> None:
@@ -182,14 +191,18 @@ class Recorder:
         self._lost_kind = GapKind.DISCONNECT
 
     def _mark(self, kind: RecordKind, mark: Opened | Closed | Hole | list[MarketFacts]) -> None:
-        wall_ns, mono_ns = self._clock.wall_ns(), self._clock.mono_ns()
         start = self._journal.offset
+        wall_ns, mono_ns, end = self._append(kind, msgspec.json.encode(mark))
+        self._sink.put(Chunk(self._connection, wall_ns, mono_ns, start, end, [], [], mark))
+
+    def _append(self, kind: RecordKind, payload: bytes) -> tuple[int, int, int]:
+        wall_ns, mono_ns = self._clock.wall_ns(), self._clock.mono_ns()
         try:
-            end = self._journal.append_record(kind, self._connection, wall_ns, mono_ns, msgspec.json.encode(mark))
+            end = self._journal.append_record(kind, self._connection, wall_ns, mono_ns, payload)
         except JournalError:
             self._journal_lost(wall_ns)
             raise
-        self._sink.put(Chunk(self._connection, wall_ns, mono_ns, start, end, [], [], mark))
+        return wall_ns, mono_ns, end
 
     def _publish(self, protocol: FeedProtocol) -> None:
         changed, protocol.changed = protocol.changed, set()
@@ -205,9 +218,8 @@ class Recorder:
         status = self.status
         status.last_message_ns = wall_ns
         status.journal_bytes = self._journal.offset
-        counts = status.messages
-        for event in events:
-            counts[type(event).__name__] += 1
+        for kind, count in Counter(map(type, events)).items():
+            status.messages[kind.__name__] += count
         last = events[-1]
         if type(last) is BookDelta and last.venue_ms is not None:
             status.age_s.add(max(0.0, wall_ns / 1e9 - last.venue_ms / 1e3))

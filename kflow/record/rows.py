@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, GapKind, Other, SnapshotReason, Ticker, Trade
 from kflow.session.chunks import Chunk, Closed, Hole, Opened, delta_us
@@ -17,6 +17,17 @@ NOT_LIVE: Final = 1  # the book was not live: the row was not applied, its size 
 
 # These leave every book as it was: over as soon as they are seen.
 _HARMLESS: Final = frozenset({GapKind.DUPLICATE, GapKind.REORDERED})
+# The venue ended the subscription: over when the next one's books come.
+_ENDED: Final = (GapKind.OVERFLOW.value, GapKind.CHANNEL.value)
+
+
+class Ending(NamedTuple):
+    """Gaps that were open at `ended_ns` ended then: of a subscription, or of the connection (`sid` None)."""
+
+    connection: int
+    sid: int | None
+    ended_ns: int
+    kinds: tuple[str, ...] | None = None
 
 
 class Batch:
@@ -27,8 +38,7 @@ class Batch:
         self.packed: list[tuple[copy.BinaryTable, int, bytes]] = []
         self.opened: list[tuple[int, int, str]] = []  # (connection, opened_ns, url)
         self.closed: list[tuple[int, int, str]] = []  # (connection, closed_ns, reason)
-        # When the last resync snapshot of a (connection, sid) came.
-        self.resynced: dict[tuple[int, int], int] = {}
+        self.endings: list[Ending] = []  # in their order; a later one of the same gaps replaces an earlier
         self.days: set[int] = set()  # since 1970, UTC
         self.sampled_out = 0
         self.last_ns = 0
@@ -44,6 +54,8 @@ class RowPacker:
     def __init__(self, session_id: int, sample_rate: int, ids: Mapping[str, int]) -> None:
         """`ids`: number of each market that the chunks name."""
         self._session_id, self._sample_rate, self._ids = session_id, sample_rate, ids
+        # Subscriptions of this batch that lost a frame and have no books, as far as is known: (connection, sid).
+        self._lossy: set[tuple[int, int]] = set()
 
     def pack(self, chunks: Iterable[Chunk]) -> Batch:
         """Raises DataError for a value that a column cannot hold, which the protocol lets through none of."""
@@ -96,8 +108,24 @@ class RowPacker:
                 batch.sampled_out += event.seq % self._sample_rate > 0
                 continue
             self._event(event, chunk.wall_ns, chunk.connection, rows)
-            if type(event) is BookSnapshot and event.reason is SnapshotReason.RESYNC:
-                batch.resynced[chunk.connection, event.sid] = chunk.wall_ns
+            if type(event) is BookSnapshot:
+                self._books_came(event, chunk, batch)
+            elif (type(event) is Trade or type(event) is Ticker) and (chunk.connection, event.sid) in self._lossy:
+                self._lossy.discard((chunk.connection, event.sid))  # what was lost is lost; no book waits for it
+                batch.endings.append(Ending(chunk.connection, event.sid, chunk.wall_ns))
+
+    @staticmethod
+    def _books_came(event: BookSnapshot, chunk: Chunk, batch: Batch) -> None:
+        if event.reason is SnapshotReason.RESYNC:
+            ending = Ending(chunk.connection, event.sid, chunk.wall_ns)
+        elif event.reason is SnapshotReason.SUBSCRIBE:
+            ending = Ending(chunk.connection, None, chunk.wall_ns, _ENDED)
+        else:
+            return
+        last = batch.endings[-1] if batch.endings else None
+        if last is not None and last._replace(ended_ns=0) == ending._replace(ended_ns=0) and not chunk.gaps:
+            batch.endings.pop()  # the same gaps wait for the last of their markets
+        batch.endings.append(ending)
 
     def _event(
         self, event: FeedEvent, recv_ns: int, connection: int, rows: dict[copy.BinaryTable, list[bytes]]
@@ -166,6 +194,8 @@ class RowPacker:
         gaps = rows[copy.GAPS]
         session, connection = self._session_id, chunk.connection
         for gap in chunk.gaps:
+            if gap.sid is not None:
+                self._lossy.add((connection, gap.sid))
             market = None if gap.market is None else self._ids[gap.market]
             gaps.append(
                 copy.GAPS.pack(
@@ -196,7 +226,10 @@ class RowPacker:
                 mark.detail,
             )
             gaps.append(row)
+            batch.endings.append(Ending(connection, None, mark.started_ns))
         elif isinstance(mark, Opened):
             batch.opened.append((connection, chunk.wall_ns, mark.url))
         elif isinstance(mark, Closed):
             batch.closed.append((connection, chunk.wall_ns, mark.reason))
+            batch.endings.append(Ending(connection, None, chunk.wall_ns))
+            self._lossy.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,18 +18,17 @@ import psycopg
 
 from kflow import __version__
 from kflow.clock import Clock
-from kflow.errors import InstanceLocked, JournalError
+from kflow.errors import DatabaseError, DataError, InstanceLocked, JournalError
 from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.feed import Feed
-from kflow.market.events import GapKind
 from kflow.record.books import Books
 from kflow.record.handoff import BatchLimits, Handoff
 from kflow.record.recorder import Plan, Recorder
+from kflow.record.survey import survey, tell_missing
 from kflow.record.writer import SessionWriter, Writer, load_journal
-from kflow.session.chunks import Hole
 from kflow.store import sessions
-from kflow.store.journal import DirectoryLock, JournalWriter, RecordKind
-from kflow.store.journal_reader import JournalReader, Record
+from kflow.store.journal import DirectoryLock, JournalWriter
+from kflow.store.journal_reader import JournalReader
 from kflow.store.sessions import NewSession
 
 # Opens an autocommit connection: transactions are explicit here.
@@ -65,7 +65,8 @@ class Syncer(threading.Thread):
 
     def stop(self) -> None:
         self._stopped.set()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
 
 class RecordingSession:
@@ -124,18 +125,23 @@ class RecordingSession:
 
     async def end(self, within_s: float = DRAIN_S) -> bool:
         """Write what is left. True when the tables hold everything; else the next run loads it from the journal."""
+        self._syncer.stop()
         with contextlib.suppress(JournalError):
             self.recorder.finish()
-        self._syncer.stop()
-        if self.writer is None or self.number is None:
+        try:
+            return await asyncio.to_thread(self._store_rest, within_s)
+        finally:
             self._lock.release()
+
+    def _store_rest(self, within_s: float) -> bool:
+        if self.writer is None or self.number is None or not self.writer.stop(within_s):
             return False
-        stored = await asyncio.to_thread(self.writer.stop, within_s)
-        if stored:
+        try:
             with self._connect() as conn:
                 sessions.close_session(conn, self.number, self._clock.wall_ns())
-        self._lock.release()
-        return stored
+        except (psycopg.Error, DatabaseError):
+            return False  # the rows are stored; that it has ended is not
+        return True
 
 
 def new_card(
@@ -163,7 +169,19 @@ def new_card(
 
 
 def write_card(directory: Path, card: NewSession) -> None:
-    (directory / CARD).write_bytes(msgspec.json.encode(card))
+    """Whole or not at all, whenever the process or the machine dies. Raises JournalError."""
+    draft = directory / f".{CARD}"
+    try:
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(card))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(directory / CARD)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write {directory / CARD}: {error.strerror}",
+            hint="free disk space, or give another folder with KFLOW_DATA_DIR",
+        ) from error
 
 
 def read_card(directory: Path) -> NewSession:
@@ -180,53 +198,55 @@ class Recovered:
 
     number: int
     uuid: UUID
-    # Bytes of journal that were loaded into the tables.
+    # Bytes of journal that were loaded into the tables, and that were damaged and could not be.
     loaded_bytes: int
+    damaged_bytes: int
 
 
 def recover(journal_root: Path, connect: Connect, *, clock: Clock) -> Iterator[Recovered]:
-    """Load the journals of sessions that nobody writes any more and that the tables do not hold in full."""
+    """Load the journals of sessions that nobody writes any more and that the tables do not hold in full.
+
+    A journal that cannot be read does not keep the others from being loaded; its DataError is raised behind them.
+    """
+    failure: DataError | None = None
     for directory in sorted(path.parent for path in journal_root.glob(f"*/{CARD}")):
-        with connect() as conn:
-            known = sessions.find_session(conn, read_card(directory).uuid)
-            if known is not None and known.state != "open":
-                continue
-            try:
-                lock = DirectoryLock(directory)
-            except InstanceLocked:
-                continue
-            try:
-                yield _recover(directory, conn, clock)
-            finally:
-                lock.release()
+        try:
+            done = _recover_one(directory, connect, clock)
+        except DataError as error:
+            failure = error
+            continue
+        if done is not None:
+            yield done
+    if failure is not None:
+        raise failure
 
 
-def _recover(directory: Path, conn: psycopg.Connection[tuple[object, ...]], clock: Clock) -> Recovered:
+def _recover_one(directory: Path, connect: Connect, clock: Clock) -> Recovered | None:
+    """None where there is nothing to do."""
     card = read_card(directory)
+    with connect() as conn:
+        known = sessions.find_session(conn, card.uuid)
+        if known is not None and known.state != "open":
+            return None
+        try:
+            lock = DirectoryLock(directory)
+        except InstanceLocked:
+            return None
+        try:
+            return _recover(directory, card, conn, clock)
+        finally:
+            lock.release()
+
+
+def _recover(
+    directory: Path, card: NewSession, conn: psycopg.Connection[tuple[object, ...]], clock: Clock
+) -> Recovered:
     number = sessions.create_session(conn, card)  # the known number, where the database has heard of it
-    last = _mark_downtime(directory, card, clock)
     writer = SessionWriter(conn, number, sample_rate=card.sample_rate)
     before = writer.watermark()
+    found = survey(JournalReader(directory), before)
+    tell_missing(directory, card, found, clock)
     after = load_journal(writer, JournalReader(directory))
-    sessions.close_session(conn, number, last, "recovered")
-    return Recovered(number, card.uuid, after - before)
-
-
-def _mark_downtime(directory: Path, card: NewSession, clock: Clock) -> int:
-    """Tell in the journal from when to when nothing was received. Returns when the session's last record was made."""
-    last: Record | None = None
-    reader = JournalReader(directory)
-    start = reader.size()
-    while last is None and start > 0:
-        start, end = reader.segment_of(start - 1), start
-        for record in reader.records(start, end):
-            last = record
-    ended_ns = card.started_ns if last is None else last.wall_ns
-    if last is None or last.kind in (RecordKind.DISCONNECTED, RecordKind.GAP):
-        return ended_ns  # it ended in order, or this was told before
-    now_ns = clock.wall_ns()
-    hole = Hole(GapKind.DOWNTIME, ended_ns, now_ns, "kflow was not running")
-    journal = JournalWriter(directory, card.uuid)
-    journal.append_record(RecordKind.GAP, last.connection, now_ns, clock.mono_ns(), msgspec.json.encode(hole))
-    journal.close()
-    return ended_ns
+    ended_ns = card.started_ns if found.last is None else found.last.wall_ns
+    sessions.close_session(conn, number, ended_ns, "recovered")
+    return Recovered(number, card.uuid, after - before, found.damaged_bytes)

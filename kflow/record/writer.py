@@ -16,18 +16,20 @@ from typing import Final
 import psycopg
 
 from kflow.clock import NS_PER_S, Clock
-from kflow.errors import DatabaseError, DataError, KflowError
+from kflow.errors import DatabaseError
 from kflow.record.handoff import Handoff
 from kflow.record.markets import MarketIds
 from kflow.record.rows import Batch, RowPacker
 from kflow.session.chunks import Chunk, read_chunks
 from kflow.store import sessions
 from kflow.store.journal_reader import JournalReader
+from kflow.store.sqlfiles import queries
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 # Rows of one transaction while reading the journal.
 CATCH_UP_ROWS: Final = 10_000
+CATCH_UP_BYTES: Final = 16 * 2**20
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 5.0
 
@@ -40,10 +42,15 @@ class SessionWriter:
         self._markets = MarketIds(conn, session_id)
         self._days: set[int] = set()
         self._packer = RowPacker(session_id, sample_rate, self._markets.ids)
+        for statement in queries("writer").values():
+            conn.execute(statement)
 
     def watermark(self) -> int:
-        """Journal offset up to which everything is in the tables."""
-        return sessions.read_watermark(self._conn, self._session_id)
+        """Journal offset up to which everything is in the tables.
+
+        Waits for a transaction that moves it: that may be our own, of a connection that was lost over its COMMIT.
+        """
+        return sessions.read_watermark(self._conn, self._session_id, lock=True)
 
     def write(self, start: int, chunks: list[Chunk]) -> Batch:
         """Store the chunks and move the watermark from `start` behind the last of them, or change nothing.
@@ -62,9 +69,15 @@ class SessionWriter:
                 sessions.open_connection(conn, session_id, connection, opened_ns, url)
             for connection, closed_ns, reason in batch.closed:
                 sessions.close_connection(conn, session_id, connection, closed_ns, reason)
-            for (connection, sid), ended_ns in batch.resynced.items():
-                sessions.end_gaps(conn, session_id, connection, sid, ended_ns)
+            self._end_gaps(batch)
         return batch
+
+    def _end_gaps(self, batch: Batch) -> None:
+        for connection, sid, ended_ns, kinds in batch.endings:
+            if sid is None:
+                sessions.end_connection_gaps(self._conn, self._session_id, connection, ended_ns, kinds)
+            else:
+                sessions.end_gaps(self._conn, self._session_id, connection, sid, ended_ns)
 
     def _ensure_days(self, batch: Batch) -> None:
         for day in batch.days - self._days:
@@ -89,7 +102,7 @@ def _batches(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
     batch: list[Chunk] = []
     for chunk in chunks:
         batch.append(chunk)
-        if len(batch) >= CATCH_UP_ROWS:
+        if len(batch) >= CATCH_UP_ROWS or chunk.end - batch[0].start >= CATCH_UP_BYTES:
             yield batch
             batch = []
     if batch:
@@ -154,8 +167,10 @@ class Writer(threading.Thread):
         # Everything up to this journal offset is stored or carries no rows.
         self._position = 0
         self._leaving = threading.Event()
+        # Everything that was handed over is in the tables, and no more will come.
+        self._finished = False
         # Why the thread ended before it was asked to; nothing is lost, the journal has it.
-        self.failure: KflowError | None = None
+        self.failure: Exception | None = None
 
     def run(self) -> None:
         delay_s = RETRY_FIRST_S
@@ -168,7 +183,7 @@ class Writer(threading.Thread):
                     return
             except (psycopg.Error, DatabaseError) as error:
                 self._failed(error)
-            except DataError as error:
+            except Exception as error:  # noqa: BLE001 - a thread that died unheard would look like one that finished
                 self.failure = error
                 self._failed(error)
                 return
@@ -188,6 +203,7 @@ class Writer(threading.Thread):
             if chunks:
                 self._write(writer, chunks)
             elif self._handoff.complete_from(self._position):
+                self._finished = True
                 return
             else:
                 self._catch_up(writer)
@@ -228,8 +244,7 @@ class Writer(threading.Thread):
         self.status.catching_up = True
         try:
             while not self._leaving.is_set():
-                end = self._journal_offset()
-                self._handoff.restart(end)
+                end = self._handoff.restart(self._journal_offset)
                 self._read_to(writer, end)
                 self._position = max(self._position, end)
                 if self._handoff.complete_from(end):
@@ -247,6 +262,5 @@ class Writer(threading.Thread):
         """Write what is left, for at most `within_s`. True when everything is in the tables."""
         self._handoff.close()
         self.join(within_s)
-        done = not self.is_alive() and self.failure is None
         self._leaving.set()
-        return done
+        return self._finished

@@ -106,7 +106,7 @@ class JournalDecoder:
             self._protocol(record.connection).subscriptions.sent(record.payload)
             return None
         if kind == RecordKind.CHECKPOINT:
-            self.protocols = checkpoint.load(record.payload)
+            self.protocols, self._grids = checkpoint.load(record.payload)
             return None
         decoder = _MARKS.get(kind)
         if decoder is None:
@@ -139,8 +139,7 @@ class JournalDecoder:
 
     def _new(self, *, use_yes_price: bool) -> FeedProtocol:
         protocol = FeedProtocol(use_yes_price=use_yes_price, passive=True)
-        for market, ranges in self._grids.items():
-            protocol.set_grid(market, ranges)
+        protocol.set_grids(self._grids)
         return protocol
 
 

@@ -92,12 +92,15 @@ class JournalWriter:
         self._retired: list[int] = []
         # Why nothing more may be written to this segment; set by whichever thread found out.
         self._failure: JournalError | None = None
+        # A sync failed: what the kernel says of the open segment can no longer be trusted.
+        self._distrusted = False
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_folder(directory.parent)
             existing = segment_paths(directory)
             if existing:  # go on behind what is there, torn or not
                 self.offset = existing[-1][0] + existing[-1][1].stat().st_size
-            self._open_segment()
+            self._open_segment(b"")
         except OSError as error:
             raise _unwritable(directory, error) from error
 
@@ -126,94 +129,98 @@ class JournalWriter:
         try:
             if self.offset - self._segment_start + len(data) > self._segment_limit:
                 self._next_segment(wall_ns, mono_ns)
-            self._write_all(data)
+            _write_all(self._fd, self.offset - self._segment_start, data)
         except OSError as error:
-            raise _unwritable(self.directory, error) from error
+            self._failure = _unwritable(self.directory, error)
+            raise self._failure from error
+        self.offset += len(data)
         return self.offset
 
-    def _write_all(self, data: bytes) -> None:
-        """Write or leave the segment as it was: half a record must never lie before a whole one."""
-        start = self.offset - self._segment_start
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError:
-            os.ftruncate(self._fd, start)
-            os.lseek(self._fd, start, os.SEEK_SET)
-            raise
-        self.offset += len(data)
-
     def _next_segment(self, wall_ns: int, mono_ns: int) -> None:
+        state = b""
+        if self._checkpoint is not None:
+            state = _record(RecordKind.CHECKPOINT, 0, wall_ns, mono_ns, self._checkpoint())
         with self._swap:
-            self._retired.append(self._fd)
-            self._fd = -1
-            self._open_segment()
-        if self._checkpoint is None:
-            return
-        state = self._checkpoint()
-        self._write_all(_record(RecordKind.CHECKPOINT, 0, wall_ns, mono_ns, state))
+            if self._fd >= 0:
+                self._retired.append(self._fd)
+                self._fd = -1
+            self._open_segment(state)
         # A checkpoint of very many books must not become the larger part of the journal.
         self._segment_limit = max(self._segment_bytes, 8 * len(state))
 
-    def _open_segment(self) -> None:
-        self._segment_start = self.offset
-        path = self.directory / f"{self.offset:020d}{SUFFIX}"
+    def _open_segment(self, state: bytes) -> None:
+        """Begin a segment with its header and a checkpoint, or leave no trace of it: the next try takes its name."""
+        start = self.offset
+        path = self.directory / f"{start:020d}{SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        fd = os.open(path, flags, 0o600)
+        beginning = _HEADER.pack(_HEADER_MAGIC, VERSION, start, self.session.bytes) + state
         try:
-            self._write_all(_HEADER.pack(_HEADER_MAGIC, VERSION, self._segment_start, self.session.bytes))
+            _write_all(fd, 0, beginning)
         except OSError:
-            path.unlink()  # the next try takes the same name
+            os.close(fd)
+            path.unlink()
             raise
+        self._fd, self._segment_start = fd, start
+        self.offset = start + len(beginning)
 
-    def abandon_segment(self) -> None:
+    def abandon_segment(self, wall_ns: int, mono_ns: int) -> None:
         """Go on in a new segment after a failure: what the kernel says of the old one can no longer be trusted.
 
         Raises JournalError while that cannot be written either.
         """
         try:
-            with self._swap:
-                fd, self._fd = self._fd, -1
-                if fd >= 0:
-                    os.close(fd)
-                self._open_segment()
+            if self._distrusted:
+                with self._swap:
+                    fd, self._fd = self._fd, -1
+                    if fd >= 0:
+                        os.close(fd)
+            self._next_segment(wall_ns, mono_ns)
         except OSError as error:
             raise _unwritable(self.directory, error) from error
-        self._failure = None
+        self._failure, self._distrusted = None, False
 
     def sync(self) -> int:
         """Force everything appended so far to the disk. Returns the offset that is safe. Raises JournalError.
 
         After a failure the pages may be gone though a second call would succeed: never retry, `abandon_segment`.
         """
-        try:
-            with self._swap:
-                offset = self.offset
-                descriptors, self._retired = self._retired, []
-                descriptors.append(os.dup(self._fd))
+        if self._failure is not None and self._distrusted:
+            raise self._failure
+        with self._swap:
+            offset = self.offset
+            descriptors, self._retired = self._retired, []
+            try:
+                if self._fd >= 0:
+                    descriptors.append(os.dup(self._fd))
                 # New names must survive a power cut as well as what is in the files.
                 descriptors.append(os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC))
-            for fd in descriptors:
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-        except OSError as error:
-            self._failure = _unwritable(self.directory, error)
-            raise self._failure from error
+            except OSError as error:
+                self._distrust(error)
+        for fd in descriptors:
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                self._distrust(error)
+            finally:
+                os.close(fd)
+        if self._failure is not None and self._distrusted:
+            raise self._failure
         return offset
+
+    def _distrust(self, error: OSError) -> None:
+        self._failure, self._distrusted = _unwritable(self.directory, error), True
 
     def close(self) -> None:
         """Sync and close. Raises JournalError where the last bytes may not be on the disk."""
-        if self._fd < 0:
-            return
+        descriptors = [self._fd] if self._fd >= 0 else []
         try:
-            if self._failure is None:
+            if descriptors or self._retired:
                 self.sync()
         finally:
-            os.close(self._fd)
-            self._fd = -1
+            for fd in descriptors + self._retired:
+                os.close(fd)
+            self._fd, self._retired = -1, []
 
 
 class DirectoryLock:
@@ -234,6 +241,26 @@ class DirectoryLock:
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def _write_all(fd: int, start: int, data: bytes) -> None:
+    """Write at `start`, or leave the file as it was: half a record must never lie before a whole one."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        os.ftruncate(fd, start)
+        os.lseek(fd, start, os.SEEK_SET)
+        raise
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _record(kind: RecordKind, connection: int, wall_ns: int, mono_ns: int, payload: bytes) -> bytes:

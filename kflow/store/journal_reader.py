@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -48,7 +49,7 @@ class JournalReader:
         segments = segment_paths(directory)
         if not segments:
             raise JournalError(f"there is no journal in {directory}", hint="see: kflow sessions ls")
-        self.session = _read_header(segments[0][1])[1]
+        self.session = _session_of(segments)
 
     def records(self, start: int = 0, end: int | None = None) -> Iterator[Record]:
         """Records from logical offset `start` up to `end`, in order.
@@ -78,13 +79,21 @@ class JournalReader:
             if path.stat().st_size < HEADER_SIZE:
                 return
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                if _read_header(path)[0] != first:
-                    raise JournalError(f"{path.name} is not the segment its name says", hint="restore it from a backup")
+                length = len(data) if limit is None else min(len(data), limit - first)
+                size = length if end is None else min(length, end - first)
+                if not self._is_header(data, first):
+                    self.damage.append(Damage(first, first + HEADER_SIZE, torn=False))
                 at = HEADER_SIZE if start <= first + HEADER_SIZE else self._boundary(data, first, start)
-                size = len(data) if end is None else min(len(data), end - first)
                 yield from self._scan(data, first, at, size)
-                if limit is not None and first + len(data) < limit:
-                    self.damage.append(Damage(first + len(data), limit, torn=False))
+                if limit is not None and first + length < limit:
+                    self.damage.append(Damage(first + length, limit, torn=False))
+
+    def _is_header(self, data: mmap.mmap, first: int) -> bool:
+        """False where a header is damaged: its records have checksums of their own, and its name says its offset."""
+        try:
+            return _parse_header(data[:HEADER_SIZE], self.directory) == (first, self.session)
+        except _NoSegment:
+            return False
 
     def _boundary(self, data: mmap.mmap, first: int, start: int) -> int:
         """Position of the first record at or after `start`. Offsets handed out by a writer are boundaries."""
@@ -127,11 +136,26 @@ def _is_record(data: mmap.mmap, at: int) -> bool:
     return checksum(data[at + _STAMP_AT : body], data[body : body + length]) == int(crc)
 
 
+def _session_of(segments: Sequence[tuple[int, Path]]) -> UUID:
+    """From the first header that can be read."""
+    for _, path in segments[:-1]:
+        with contextlib.suppress(_NoSegment):
+            return _read_header(path)[1]
+    return _read_header(segments[-1][1])[1]
+
+
+class _NoSegment(JournalError):
+    """A file that does not begin as a segment does."""
+
+
 def _read_header(path: Path) -> tuple[int, UUID]:
     with path.open("rb") as file:
-        head = file.read(HEADER_SIZE)
+        return _parse_header(file.read(HEADER_SIZE), path)
+
+
+def _parse_header(head: bytes, path: Path) -> tuple[int, UUID]:
     if len(head) < HEADER_SIZE or head[:4] != b"KFJ1":
-        raise JournalError(f"{path} is not a journal segment", hint="restore it from a backup, or move it away")
+        raise _NoSegment(f"{path} is not a journal segment", hint="restore it from a backup, or move it away")
     version, first = struct.unpack_from("<Iq", head, 4)
     if version != VERSION:
         raise JournalError(

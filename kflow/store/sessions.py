@@ -286,6 +286,14 @@ def end_gaps(
     conn.execute(_query("end_gaps"), values | {"market_id": market_id})
 
 
+def end_connection_gaps(
+    conn: Connection, session_id: int, connection: int, ended_ns: int, kinds: Iterable[str] | None = None
+) -> None:
+    """Gaps of a connection (of these kinds) that were open at `ended_ns` ended then: it did, or was subscribed anew."""
+    values = {"session_id": session_id, "connection": connection, "ended_ns": ended_ns}
+    conn.execute(_query("end_connection_gaps"), values | {"kinds": None if kinds is None else list(kinds)})
+
+
 def ensure_day(conn: Connection, recv_ns: int) -> None:
     """Make the partitions of the UTC day of `recv_ns`. Call it before a day's first row, outside its transaction."""
     conn.execute(_query("ensure_day"), {"ns": recv_ns})

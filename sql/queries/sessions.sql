@@ -183,12 +183,19 @@ SELECT recv_ns, expected, received, ended_ns, connection, sid, market_id, kind, 
  ORDER BY connection, recv_ns, expected;
 
 -- name: end_gaps
--- The books of a subscription (of one market, where market_id is given) are live again: their open gaps end.
+-- The books of a subscription (of one market, where market_id is given) are live again: gaps open then end.
 UPDATE rl_gaps
    SET ended_ns = %(ended_ns)s
  WHERE session_id = %(session_id)s AND connection = %(connection)s AND ended_ns IS NULL
-   AND (sid = %(sid)s OR sid IS NULL)
+   AND recv_ns <= %(ended_ns)s AND (sid = %(sid)s OR sid IS NULL)
    AND (%(market_id)s::integer IS NULL OR market_id = %(market_id)s);
+
+-- name: end_connection_gaps
+-- The gaps of a connection (of some kinds, where kinds are given) that were open at a time ended then.
+UPDATE rl_gaps
+   SET ended_ns = %(ended_ns)s
+ WHERE session_id = %(session_id)s AND connection = %(connection)s AND ended_ns IS NULL AND recv_ns <= %(ended_ns)s
+   AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s));
 
 -- name: ensure_day
 -- The day partitions of a time exist. Returns: whether they had to be made.
