@@ -164,3 +164,49 @@ def export(
     form = render.Format.JSON if as_json else render.Format.TABLE
     columns = ("session", "market", "state", "events", "gaps", "bytes")
     render.rows("exports", items, columns=columns, form=form, empty="these sessions have no markets")
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    session: Annotated[int, typer.Option("--session", metavar="N", help="Which session.")],
+    speed: Annotated[
+        str, typer.Option(metavar="N|max", help="How fast: times real time, or as fast as clients read.")
+    ] = "1",
+    fault: Annotated[
+        Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see kflow help faults.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep a journal of every frame sent, and of every fault.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write the new private key. Else a temporary folder.")
+    ] = None,
+    until_end: Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")] = False,
+) -> None:
+    """Serve a session as a live feed. Prints one line of JSON when ready; Ctrl-C ends it."""
+    import asyncio
+    import tempfile
+
+    from kflow.exchange.faults import load_script
+    from kflow.exchange.serve import parse_speed
+    from kflow.exchange.server import ExchangeOptions
+    from kflow.replay import serve as serving
+    from kflow.store import postgres, sessions
+    from kflow.wiring import database
+
+    pace = parse_speed(speed)
+    options = ExchangeOptions(
+        host=host, port=port, faults=load_script(fault) if fault is not None else (), truth=truth, key_folder=keys
+    )
+    with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        [found] = sessions.read_sessions(conn, [session])
+    with tempfile.TemporaryDirectory(prefix="kflow-replay-") as folder:
+        recording = Path(folder) / "frames.jsonl.gz"
+        with render.progress("read", None, unit="frames") as advance:
+            _, left_out = serving.write_frames(found, recording, progress=advance)
+        if left_out:
+            render.note(f"{left_out:,} frames are no JSON and cannot be sent again; seq shows where they were")
+        asyncio.run(serving.serve(recording, pace, options, typer.echo, until_end=until_end))

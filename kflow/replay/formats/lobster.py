@@ -82,7 +82,7 @@ class Writer:
     def _snapshot(self, at: int, changes: list[Change], book: tuple[dict[int, int], dict[int, int]]) -> None:
         """The rows that lead to a snapshot; the book beside each is as of that row."""
         if self._stopped:
-            self._row(Message(at, HALT, 0, RESUMED, 0))
+            self._row(Message(at, HALT, 0, RESUMED, 0), book)
             self._stopped = False
         for change in changes:
             size_before = book[change.side].get(change.price, 0)
