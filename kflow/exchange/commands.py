@@ -35,7 +35,7 @@ ERROR_TEXTS: Final[Mapping[int, str]] = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not a failure
+class Refused(Exception):  # an answer, not a failure
     """A command gets an error for an answer. `sid`: the subscription it concerns, whose seq the answer takes."""
 
     def __init__(self, code: int, *, sid: int | None = None, ident: int | None = None) -> None:
