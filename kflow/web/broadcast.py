@@ -18,8 +18,10 @@ from kflow.market.book import BookView
 from kflow.record.books import Books, Subscription
 from kflow.web.orderbook import message
 
-# Looks at books between two turns of the event loop: the socket's reader must not wait for a thousand of them.
+# Looks at books, and sends of all clients together, between two turns of the event loop: the socket's reader must not
+# wait for a thousand of them.
 BOOKS_PER_TURN: Final = 20
+SENDS_PER_TURN: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class Broadcast:
         self._views: dict[str, BookView] = {}
         # Per market the last difference that was encoded, and between which views: clients in step share it.
         self._encoded: dict[str, tuple[BookView | None, BookView, str | None]] = {}
+        # Sends in this turn of the event loop.
+        self._sends = 0
         # Clients that were dropped because they did not read.
         self.dropped = 0
 
@@ -136,12 +140,22 @@ class Broadcast:
             if loop.time() >= due:
                 due = loop.time() + self.pace.heartbeat_s
                 await self._send(send, heartbeat())
-            for number, market in enumerate(client.take()):
-                if number % BOOKS_PER_TURN == BOOKS_PER_TURN - 1:
-                    await asyncio.sleep(0)
+            for market in client.take():
+                await self._turn()
                 text = self._news(client, market)
                 if text is not None:
                     await self._send(send, text)
+
+    async def _turn(self) -> None:
+        """Wait for a turn of the event loop that has room for one more send."""
+        while self._sends >= SENDS_PER_TURN:  # noqa: ASYNC110 - the next turn is what is waited for
+            await asyncio.sleep(0)
+        if not self._sends:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._sends += 1
+
+    def _next_turn(self) -> None:
+        self._sends = 0
 
     async def _send(self, send: Callable[[str], Awaitable[None]], text: str) -> None:
         async with asyncio.timeout(self.pace.patience_s):
