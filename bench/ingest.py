@@ -41,7 +41,8 @@ def run(which: str, messages: int, rate: float, server: EmbeddedServer, name: st
         assert sender.stdout is not None
         url = f"ws://127.0.0.1:{int(sender.stdout.readline())}/trade-api/ws/v2"
         command = [sys.executable, str(HERE / "recorders.py"), which, "--url", url, "--dsn", dsn]
-        done = subprocess.run([*command, "--messages", str(messages)], capture_output=True, text=True, check=False)
+        command += ["--messages", str(messages), *(["--latencies"] if rate else [])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         sender.terminate()
     if done.returncode:
         raise SystemExit(done.stderr)

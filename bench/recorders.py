@@ -34,7 +34,7 @@ def cpu_s() -> float:
 # --- kflow
 
 
-async def ours(url: str, dsn: str, messages: int) -> dict[str, Any]:
+async def ours(url: str, dsn: str, messages: int, *, latencies: bool = False) -> dict[str, Any]:
     from kflow.clock import SystemClock
     from kflow.kalshi.auth import ApiKey, write_new_key
     from kflow.record.recorder import Plan
@@ -60,14 +60,17 @@ async def ours(url: str, dsn: str, messages: int) -> dict[str, Any]:
         options=RecordingOptions(),
     )
     session.begin()
-    watch = Latencies(session)
-    feed = asyncio.create_task(session.feed(url, key).run())
+    watch = Latencies(session) if latencies else None
+    source = session.feed(url, key)
+    feed = asyncio.create_task(source.run())
     counts = session.recorder.status.messages
     while not counts["BookDelta"]:
         await asyncio.sleep(0.001)
     begun, cpu = time.perf_counter(), cpu_s()
     while counts["BookDelta"] < messages:
         await asyncio.sleep(0.002)
+        if source.status.reason:
+            raise SystemExit(f"the connection ended after {counts['BookDelta']} messages: {source.status.reason}")
     received = time.perf_counter() - begun
     assert session.writer is not None
     feed.cancel()
@@ -80,7 +83,7 @@ async def ours(url: str, dsn: str, messages: int) -> dict[str, Any]:
         "cpu_s": cpu_s() - cpu,
         "journal_bytes": session.journal.offset,
         "overflows": session.handoff.overflows,
-        **watch.figures(),
+        **(watch.figures() if watch else {}),
     }
 
 
@@ -230,6 +233,10 @@ if __name__ == "__main__":
     parser.add_argument("--url", required=True)
     parser.add_argument("--dsn", required=True)
     parser.add_argument("--messages", type=int, required=True)
+    parser.add_argument("--latencies", action="store_true", help="measure each chunk, which costs a little")
     options = parser.parse_args()
-    run = ours if options.which == "ours" else baseline
-    print(json.dumps(asyncio.run(run(options.url, options.dsn, options.messages))), flush=True)
+    if options.which == "ours":
+        run = ours(options.url, options.dsn, options.messages, latencies=options.latencies)
+    else:
+        run = baseline(options.url, options.dsn, options.messages)
+    print(json.dumps(asyncio.run(run)), flush=True)

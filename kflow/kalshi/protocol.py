@@ -223,7 +223,8 @@ class FeedProtocol:
         if not self._group:
             return
         judged: LiveBook | None = None
-        for book, *_ in self._group:
+        for change in self._group:
+            book = change[0]
             if book is judged or not book.live:
                 continue
             judged = book

@@ -76,7 +76,7 @@ class Book:
             levels[price] = change
             insort(self._prices[side], price)
             return change
-        after = Size(before + change)
+        after: Size = before + change  # type: ignore[assignment]  # a call of Size would cost as much as all this
         if 0 < after <= MAX_SIZE:
             levels[price] = after
             return after
@@ -104,7 +104,7 @@ class Book:
     def crossed(self) -> bool:
         """Somebody bids more than $1 for the pair. Meaningful only at the end of an exchange-µs group."""
         yes, no = self._prices
-        return bool(yes and no) and yes[-1] + no[-1] > DOLLAR
+        return yes[-1] + no[-1] > DOLLAR if yes and no else False
 
     def best(self, side: Side) -> Level | None:
         """Highest bid of a side and its size."""

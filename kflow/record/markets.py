@@ -30,16 +30,16 @@ class MarketIds:
         for chunk in chunks:
             if isinstance(chunk.mark, list):
                 new.update({facts.ticker: _of_facts(facts, chunk.wall_ns) for facts in chunk.mark})
+            named = {event.market for event in chunk.events}
+            named.update([gap.market for gap in chunk.gaps])
+            for market in named - self.ids.keys():
+                if market is not None and market not in new:
+                    new[market] = Market(ticker=market, updated_ns=chunk.wall_ns)
             for event in chunk.events:
                 if type(event) is BookSnapshot and event.market not in self._with_uuid:
                     self._with_uuid.add(event.market)
                     known = new.get(event.market) or Market(ticker=event.market, updated_ns=chunk.wall_ns)
                     new[event.market] = replace(known, market_id=_uuid(event.market_id))
-                elif event.market is not None and event.market not in self.ids and event.market not in new:
-                    new[event.market] = Market(ticker=event.market, updated_ns=chunk.wall_ns)
-            for gap in chunk.gaps:
-                if gap.market is not None and gap.market not in self.ids and gap.market not in new:
-                    new[gap.market] = Market(ticker=gap.market, updated_ns=chunk.wall_ns)
         if new:
             with self._conn.transaction():
                 learnt = sessions.upsert_markets(self._conn, new.values())
