@@ -19,7 +19,7 @@ from kflow.units import CONTRACT, Size, complement, format_price, format_size
 
 # News comes at least every second: silence beyond this is worth telling.
 STALE_S: Final = 3.0
-LADDER_COLUMNS: Final = 46
+LADDER_COLUMNS: Final = 50
 SIZE_COLUMNS: Final = 17  # of which the bar takes at most
 BAR_COLUMNS: Final = 6
 _STYLES: Final = {"healthy": "green", "not_initialized": "yellow", "degraded": "yellow", "unhealthy": "bold red"}

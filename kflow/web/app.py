@@ -181,7 +181,8 @@ class _Web:
 
 
 def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+    # Settings hold paths, which JSON has no type for.
+    return Response(msgspec.json.encode(body, enc_hook=str), status, headers, "application/json")
 
 
 def _no_book(error: str, known: list[str], status: int) -> Response:

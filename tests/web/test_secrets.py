@@ -22,6 +22,7 @@ async def test_no_output_holds_a_secret(
 ) -> None:
     monkeypatch.setenv("KALSHI_API_KEY_ID", KEY_ID)
     monkeypatch.setenv("DATABASE_URL", f"postgresql://kflow:{PASSWORD}@127.0.0.1:5432/kflow")
+    monkeypatch.setenv("KFLOW_DATA_DIR", str(tmp_path))
     settings = load({}, file=None)
     token = load_token(tmp_path / "web-token")
     configuration = {item.key: item.public(settings.value(item.key)) for item in declared()}
@@ -43,6 +44,7 @@ async def test_no_output_holds_a_secret(
     # The clients of this test log what they send; the service's side must not.
     said.extend(r.getMessage() for r in caplog.records if r.name.startswith(("kflow", "uvicorn", "starlette")))
     everything = "\n".join(said)
+    assert f'"data.dir":"{tmp_path}"' in everything
     assert "***" in everything  # the settings were there, their secrets were not
     for secret in (KEY_ID, PASSWORD, token):
         assert secret not in everything
