@@ -24,7 +24,11 @@ from kflow.record.handoff import BatchLimits
 from kflow.record.plan import facts_of
 from kflow.record.recorder import Plan
 from kflow.record.session import Connect, RecordingOptions, RecordingSession, new_card, recover
-from kflow.settings import Settings
+from kflow.settings import Settings, declared
+from kflow.web.access import Access
+from kflow.web.app import build_app
+from kflow.web.server import serve
+from kflow.web.service import Service
 
 Say = Callable[[str], None]
 
@@ -93,9 +97,37 @@ class Running:
     stop: Stop
     plan: Plan
     settings: Settings
+    clock: Clock
 
 
 Attach = Callable[[Running], AbstractAsyncContextManager[None]]
+
+
+def service_of(running: Running) -> Service:
+    """The session as the HTTP service and the live view see it."""
+    session, settings = running.session, running.settings
+    return Service(
+        books=session.books,
+        recorder=session.recorder.status,
+        feed=running.feed.status,
+        clock=running.clock,
+        access=Access.for_host(settings.web.host, wiring.web_token(settings)),
+        stop=running.stop.wished.set,
+        draining=running.stop.wished.is_set,
+        writer=lambda: None if session.writer is None else session.writer.status,
+        session_number=lambda: session.number,
+        markets=tuple(facts.ticker for facts in running.plan.markets),
+        configuration={item.key: item.public(settings.value(item.key)) for item in declared()},
+    )
+
+
+@asynccontextmanager
+async def http(running: Running, service: Service, say: Say) -> AsyncIterator[None]:
+    """The HTTP service, for as long as the block lasts. Raises PortTaken, ConfigError."""
+    web = running.settings.web
+    async with serve(build_app(service), web.host, web.port) as served:
+        say(f"health, books and metrics at http://{web.host}:{served.port}/rl/health")
+        yield
 
 
 async def ingest(settings: Settings, *, duration_s: float | None, say: Say, attach: Attach) -> IngestResult:
@@ -116,7 +148,7 @@ async def ingest(settings: Settings, *, duration_s: float | None, say: Say, atta
         session = _session(settings, plan, connect, clock)
         number = await asyncio.to_thread(session.begin)
         say(f"session {number}: recording {len(plan.markets)} markets to {session.directory}")
-        running = Running(session, session.feed(venue.ws, key), stop, plan, settings)
+        running = Running(session, session.feed(venue.ws, key), stop, plan, settings, clock)
         recovering = asyncio.create_task(asyncio.to_thread(_recover, root, connect, clock, say))
         try:
             async with attach(running):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -33,9 +32,8 @@ def ingest(
     """
     import asyncio
 
-    from contextlib import asynccontextmanager
-
     from kflow.cli import render
+    from kflow.cli.live import attached
     from kflow.ingest import ingest as run
 
     settings = load_settings(
@@ -54,11 +52,7 @@ def ingest(
     )
 
     def say(sentence: str) -> None:
-        print(sentence, file=sys.stderr, flush=True)
+        typer.echo(sentence, err=True)
 
-    @asynccontextmanager
-    async def attach(running):
-        yield
-
-    result = asyncio.run(run(settings, duration_s=duration, say=say, attach=attach))
+    result = asyncio.run(run(settings, duration_s=duration, say=say, attach=attached(say)))
     render.record(asdict(result), form=render.chosen(None, json))

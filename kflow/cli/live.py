@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TextIO
 
 from kflow.cli.panels import LADDER_COLUMNS, Glance
 from kflow.cli.screen import Screen
+from kflow.ingest import Attach, Running, Say, http, service_of
 from kflow.web.pulse import Pulse
 from kflow.web.service import Service
 from kflow.web.status import status_json
@@ -42,3 +45,21 @@ class LiveView:
             books=tuple(view for view in views if view is not None),
             footer="Ctrl-C ends the recording in order",
         )
+
+
+def attached(say: Say) -> Attach:
+    """What a command hangs onto a running session: the HTTP service, and on a terminal the live view."""
+
+    @asynccontextmanager
+    async def attach(running: Running) -> AsyncIterator[None]:
+        service = service_of(running)
+        async with http(running, service, say):
+            drawing = asyncio.create_task(LiveView(service).run()) if sys.stderr.isatty() else None
+            try:
+                yield
+            finally:
+                if drawing is not None:
+                    drawing.cancel()
+                    await asyncio.gather(drawing, return_exceptions=True)
+
+    return attach
