@@ -138,6 +138,8 @@ def decode(raw: bytes) -> Message:
         return _decode_other(raw)
     if type(message) is Snapshot and _is_older_snapshot(message.msg):
         return _decode_older(raw)
+    if type(message) is TickerMessage and _is_older_ticker(message.msg):
+        return _decode_older(raw)
     return message
 
 
@@ -153,6 +155,11 @@ def _is_older_snapshot(body: SnapshotBody) -> bool:
     if body.yes_dollars_fp is not None or body.no_dollars_fp is not None:
         return False
     return any(older is not None for older in (body.yes_dollars, body.no_dollars, body.yes, body.no))
+
+
+def _is_older_ticker(body: TickerBody) -> bool:
+    """Every number has its own older name: where one is absent, the older may be there."""
+    return None in (body.price_dollars, body.yes_bid_dollars, body.yes_ask_dollars, body.volume_fp)
 
 
 def _decode_other(raw: bytes) -> Message:
@@ -241,6 +248,8 @@ def _older_levels(body: Mapping[str, Any], side: str) -> list[Pair]:
     for key, price in ((f"{side}_dollars_fp", parse_price), (f"{side}_dollars", parse_price), (side, price_from_cents)):
         levels = body.get(key)
         if levels is not None:
+            if type(levels) is not list or any(type(level) is not list for level in levels):
+                raise Unrepresentable("list of levels", key)
             size = size_from_count if key == side else parse_size
             return [(format_price(price(p)), format_size(size(s))) for p, s in levels]
     return []
