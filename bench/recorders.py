@@ -153,7 +153,8 @@ CREATE INDEX ON baseline_deltas (market_ticker, timestamp_ms);
 CREATE INDEX ON baseline_deltas (market_ticker, sequence_number);
 """
 INSERT = (
-    "INSERT INTO baseline_deltas (market_ticker, timestamp_ms, sequence_number, side, action, price, old_size, new_size)"
+    "INSERT INTO baseline_deltas"
+    " (market_ticker, timestamp_ms, sequence_number, side, action, price, old_size, new_size)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 )
 
