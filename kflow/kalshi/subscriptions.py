@@ -244,9 +244,8 @@ class Subscriptions:
         self._wanted.pop(sid, None)
         channel = subscription.channel
         if not self.passive and channel is not None:
-            last_ns = self._renewed_ns.get(channel)
-            self._renewed_ns[channel] = self.now_ns
-            due_ns = self.now_ns if last_ns is None else last_ns + NS_PER_S
+            due_ns = max(self.now_ns, self._renewed_ns.get(channel, -NS_PER_S) + NS_PER_S)
+            self._renewed_ns[channel] = due_ns
             self.subscribe(channel, list(subscription.markets), due_ns=due_ns)
         return gap, subscription
 
