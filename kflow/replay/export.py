@@ -28,7 +28,7 @@ from kflow.replay.load import EVERYTHING, GapMark, Moment, Pick, Source, read_mo
 from kflow.session.digest import BookDigest
 from kflow.store import sessions
 from kflow.store.journal import segment_paths
-from kflow.store.postgres import Connection
+from kflow.store.postgres import Connection, reporting
 from kflow.store.sessions import Session
 
 # Markets that are written in one pass over a session: each keeps files open.
@@ -107,6 +107,11 @@ def export(conn: Connection, request: Request, *, progress: Callable[[int], None
     Raises UsageError (no such session or market), InstanceLocked, ConfigError (the folder cannot be written), DataError
     and JournalError (the session cannot be read), DatabaseError.
     """
+    with reporting("the export"):
+        return _export(conn, request, progress)
+
+
+def _export(conn: Connection, request: Request, progress: Callable[[int], None]) -> Report:
     found = sessions.read_sessions(conn, request.sessions)
     markets = {session.id: _wanted(session_markets(conn, session.id), request.pick) for session in found}
     unknown = (request.pick.markets or frozenset()) - {market for names in markets.values() for market in names}

@@ -15,7 +15,7 @@ from kflow.replay.truth import TruthVerdict, compare_truth
 from kflow.store import sessions
 from kflow.store.journal import segment_paths
 from kflow.store.journal_reader import JournalReader
-from kflow.store.postgres import Connection
+from kflow.store.postgres import Connection, reporting
 from kflow.store.sessions import GapRow, Session
 
 # Gaps during which nothing was received at all.
@@ -86,7 +86,7 @@ def verify(
     hears how many more frames or rows were read. Memory does not grow with the session. Raises UsageError (no such
     session), JournalError and DataError (no whole journal), DatabaseError.
     """
-    with open_tables(conn, session) as tables:
+    with reporting("reading the tables"), open_tables(conn, session) as tables:
         [row] = sessions.read_sessions(conn, [session])
         reader = _whole_journal(journal or Path(row.journal_dir), row)
         if truth is not None and row.state == "open":
