@@ -12,6 +12,7 @@ from kflow.cli.invocation import load_settings
 from kflow.cli.lazy import new_app
 
 if TYPE_CHECKING:
+    from kflow.replay.export import Report
     from kflow.replay.verify import Verdict
 
 app = new_app(help="Give recorded sessions back: verify, export, serve.")
@@ -147,6 +148,10 @@ def export(
         render.progress("export", None, unit="events") as advance,
     ):
         report = exporting.export(conn, request, progress=advance)
+    _show_exports(report, render.Format.JSON if as_json else render.Format.TABLE)
+
+
+def _show_exports(report: Report, form: render.Format) -> None:
     done = [(one, "written") for one in report.written] + [(one, "unchanged") for one in report.skipped]
     items = [
         {
@@ -161,7 +166,6 @@ def export(
         }
         for one, state in sorted(done, key=lambda item: (item[0].session, item[0].market))
     ]
-    form = render.Format.JSON if as_json else render.Format.TABLE
     columns = ("session", "market", "state", "events", "gaps", "bytes")
     render.rows("exports", items, columns=columns, form=form, empty="these sessions have no markets")
 
