@@ -78,6 +78,11 @@ class Tables:
         with self.conn.cursor(row_factory=args_row(_connection_row)) as cursor:
             return tuple(cursor.execute(queries("replay")["connections"], {"session_id": self.session_id}))
 
+    def foreign_connections(self) -> list[int]:
+        """When other sessions opened their sockets since this one began; ns since 1970."""
+        rows = self.conn.execute(queries("replay")["foreign_connections"], {"session_id": self.session_id})
+        return [value for row in rows for value in row if isinstance(value, int)]
+
     def resets(self) -> list[Reset]:
         with self.conn.cursor(row_factory=args_row(Reset)) as cursor:
             return list(cursor.execute(queries("replay")["resets"], {"session_id": self.session_id}))

@@ -51,6 +51,15 @@ class TruthVerdict(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the tables know of a session: its gaps, and when other sessions connected since it began."""
+
+    session: Session
+    gaps: Sequence[GapRow]
+    foreign: Sequence[int] = ()
+
+
 @dataclass(slots=True)
 class Socket:
     """One connection of a log, and where its records lie."""
@@ -76,9 +85,7 @@ class _Matched:
     unrecorded: int = 0
 
 
-def compare_truth(
-    reader: JournalReader, directory: Path, session: Session, gaps: Sequence[GapRow], *, digest: str
-) -> TruthVerdict:
+def compare_truth(reader: JournalReader, directory: Path, recorded: Recorded, *, digest: str) -> TruthVerdict:
     """Hold a session's journal against the truth log in `directory`. `digest` is that of the journal's books.
 
     Raises JournalError where there is no log.
@@ -86,7 +93,7 @@ def compare_truth(
     truth = JournalReader(directory)
     ours, facts = _sockets(reader)
     theirs, _ = _sockets(truth)
-    comparison = _Comparison(reader, truth, session, gaps, facts)
+    comparison = _Comparison(reader, truth, recorded, facts)
     for socket in ours:
         if socket.frames:
             comparison.match(socket, theirs)
@@ -101,11 +108,11 @@ class _Comparison:
         self,
         reader: JournalReader,
         truth: JournalReader,
-        session: Session,
-        gaps: Sequence[GapRow],
+        recorded: Recorded,
         facts: Sequence[MarketFacts],
     ) -> None:
-        self._reader, self._truth, self._session, self._facts = reader, truth, session, facts
+        self._reader, self._truth, self._facts = reader, truth, facts
+        self._session, self._foreign, gaps = recorded.session, recorded.foreign, recorded.gaps
         self._absent = [(gap.recv_ns, gap.ended_ns) for gap in gaps if gap.kind in _ABSENT]
         # Of each subscription, which seqs are missing: from expected up to but without received.
         self._missing: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
@@ -165,15 +172,12 @@ class _Comparison:
                 awaited = next(received, None)
                 continue
             found.lost += 1
-            if not (awaited is None and self._is_over(ours)) and not self._recorded(record, ours.number):
+            # What follows the last frame of ours came after the loss of the connection, if that is on record.
+            if not (awaited is None and ours.ended) and not self._recorded(record, ours.number):
                 found.unrecorded += 1
         found.unknown = ours.frames - found.journalled
         self._digest.end_connection(ours.number)
         return found
-
-    def _is_over(self, ours: Socket) -> bool:
-        """That nothing more came over the connection is on record."""
-        return ours.ended or self._session.state != "open"
 
     def _recorded(self, record: Record, connection: int) -> bool:
         """The frame lies inside a gap row: by its seq, or in a time in which nothing was received."""
@@ -203,7 +207,8 @@ class _Comparison:
         for socket in theirs:
             if socket.number in self._claimed:
                 continue
-            if socket.closed_ns < started or (ended is not None and socket.opened_ns > ended):
+            elsewhere = any(socket.opened_ns <= opened_ns <= socket.closed_ns for opened_ns in self._foreign)
+            if elsewhere or socket.closed_ns < started or (ended is not None and socket.opened_ns > ended):
                 self._others += 1
                 continue
             found = _Matched(lost=socket.frames)
@@ -250,7 +255,9 @@ def _sockets(reader: JournalReader) -> tuple[list[Socket], list[MarketFacts]]:
                 next(reversed(sockets.values())).ended = True
             socket = Socket(number, record.wall_ns, record.wall_ns, record.offset, record.end)
             sockets[number] = socket
-        socket.closed_ns, socket.end = record.wall_ns, record.end
+        socket.end = record.end
+        if kind != RecordKind.GAP:  # which may come much later, from whoever completes the session
+            socket.closed_ns = record.wall_ns
         if kind == RecordKind.FRAME:
             socket.frames += 1
             socket.ended = False

@@ -11,7 +11,7 @@ import msgspec
 from kflow.errors import DataError, DigestMismatch
 from kflow.replay.contents import Contents, JournalContents, TableContents, read_journal, read_tables
 from kflow.replay.tables import open_tables
-from kflow.replay.truth import TruthVerdict, compare_truth
+from kflow.replay.truth import Recorded, TruthVerdict, compare_truth
 from kflow.store import sessions
 from kflow.store.journal import segment_paths
 from kflow.store.journal_reader import JournalReader
@@ -68,7 +68,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         if not self.equal:
             raise DigestMismatch(
                 f"session {self.session}: " + "; ".join(self.differences),
-                hint="the journal is what was received; kflow replay export --from journal reads it",
+                hint="the journal is what was received; kflow replay export --source journal reads it",
             )
 
 
@@ -100,13 +100,15 @@ def verify(
         rate = row.sample_rate
         of_tables = read_tables(tables, sample_rate=rate, progress=progress)
         gaps = sessions.read_gaps(conn, session)
+        foreign = tables.foreign_connections()
     of_journal = read_journal(reader, end=end, sample_rate=rate, progress=progress)
     damage = [d for d in reader.damage if not (d.torn and d.end >= size)]
     differences = _differences(of_journal, of_tables)
     differences += [f"the journal is damaged from offset {d.offset} to {d.end}" for d in damage]
     verdict = None
     if truth is not None:
-        verdict = compare_truth(reader, truth, row, gaps, digest=of_journal.whole.hexdigest())
+        recorded = Recorded(session=row, gaps=gaps, foreign=foreign)
+        verdict = compare_truth(reader, truth, recorded, digest=of_journal.whole.hexdigest())
         differences += verdict.differences
     return _verdict(row, of_journal, of_tables, gaps, differences, size - end, verdict)
 

@@ -22,3 +22,11 @@ SELECT connection, opened_ns, closed_ns, reason, url
   FROM rl_connections
  WHERE session_id = %(session_id)s
  ORDER BY connection;
+
+-- name: foreign_connections
+-- When other sessions connected, since this one began. Returns: opened_ns.
+SELECT link.opened_ns
+  FROM rl_connections AS link
+  JOIN rl_sessions AS own ON own.id = %(session_id)s
+ WHERE link.session_id <> own.id AND link.opened_ns >= own.started_ns
+ ORDER BY link.opened_ns;

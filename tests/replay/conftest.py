@@ -147,6 +147,7 @@ class Script:
 
     connections: list[list[bytes]]
     start_ns: int = T0_NS
+    ends: bool = True  # the end of each connection is recorded
     chunk: Callable[[int], int] = field(default=lambda n: 1 + n % 7)
 
 
@@ -169,7 +170,8 @@ def write_journal(directory: Path, script: Script, *, segment_bytes: int = 2**26
             now += 1_000_003
             journal.append_frames(number, now, now, frames[at : at + length])
             at, turn = at + length, turn + 1
-        journal.append_record(RecordKind.DISCONNECTED, number, now, now, msgspec.json.encode(Closed("cut")))
+        if script.ends:
+            journal.append_record(RecordKind.DISCONNECTED, number, now, now, msgspec.json.encode(Closed("cut")))
     journal.sync()
     return journal
 

@@ -14,7 +14,7 @@ from kflow.replay.verify import Verdict, verify
 from kflow.store import sessions
 from kflow.store.postgres import Connection
 
-from .conftest import Flow, Script, Stored, write_truth
+from .conftest import T0_NS, Flow, Script, Stored, write_truth
 
 Store = Callable[..., Stored]
 
@@ -247,6 +247,11 @@ class TestTruth:
         assert verdict.truth is not None
         assert (verdict.truth.lost, verdict.truth.lost_outside_gaps) == (30, 0)
 
+    def test_an_end_that_nobody_recorded_is_found(self, conn: Connection, store: Store, tmp_path: Path) -> None:
+        stored = store(Script([Flow(1).take(100)], ends=False))
+        write_truth(tmp_path / "truth", [Flow(1).take(130)])
+        assert "30 frames that were sent are lost" in found(verify(conn, stored.id, truth=tmp_path / "truth"))
+
     def test_a_hole_that_nobody_recorded_is_found(self, conn: Connection, stored: Stored, tmp_path: Path) -> None:
         sent = Flow(1).take(400)
         write_truth(tmp_path / "truth", [[*sent[:200], b'{"type":"trade"}', *sent[200:]], Flow(2).take(300)])
@@ -278,6 +283,18 @@ class TestTruth:
         assert verdict.truth is not None
         assert verdict.truth.lost == 25
         assert "25 frames that were sent are lost" in found(verdict)
+
+    def test_a_connection_of_the_next_session_is_not_this_ones(
+        self, conn: Connection, stored: Stored, store: Store, tmp_path: Path
+    ) -> None:
+        """The next ingest records already while it completes the session of one that was killed."""
+        following = store(Script([Flow(8).take(20)], start_ns=T0_NS + 65_500_000), name="following")
+        write_truth(tmp_path / "truth", [Flow(1).take(400), Flow(2).take(300), Flow(8).take(20)])
+        for session, frames in ((stored, 710), (following, 25)):
+            verdict = verify(conn, session.id, truth=tmp_path / "truth")
+            assert verdict.differences == ()
+            assert verdict.truth is not None
+            assert (verdict.truth.frames, verdict.truth.lost) == (frames, 0)
 
     def test_the_order_of_connections_does_not_matter(self, conn: Connection, stored: Stored, tmp_path: Path) -> None:
         write_truth(tmp_path / "truth", [Flow(2).take(300), Flow(1).take(400)])
