@@ -41,24 +41,30 @@ class Handoff:
         self._complete_from: int | None = 0
         self._changed = threading.Condition()
         self._closed = False
+        # Journal offset of a checkpoint that was made when the capacity was last exceeded; None before.
+        self.checkpoint: int | None = None
         # How often the capacity was exceeded, and how many messages were ever put.
         self.overflows = 0
         self.messages = 0
 
-    def put(self, chunk: Chunk) -> None:
+    def put(self, chunk: Chunk) -> bool:
+        """Take a chunk. True when it was the last that fits: what follows must be read from the journal, and a
+        checkpoint behind this chunk would make that cheap.
+        """
         with self._changed:
             self.messages += len(chunk.events)
             if self._complete_from is None:
-                return
+                return False
+            self._chunks.append(chunk)
             self._rows += len(chunk.events) + 1
             self._bytes += chunk.end - chunk.start
-            if self._rows > self._capacity or self._bytes > self._capacity * BYTES_PER_ROW:
+            full = self._rows > self._capacity or self._bytes > self._capacity * BYTES_PER_ROW
+            if full:
                 self._complete_from = None
                 self.overflows += 1
-            else:
-                self._chunks.append(chunk)
-            if self._rows >= self._limits.rows or len(self._chunks) == 1 or self._complete_from is None:
+            if self._rows >= self._limits.rows or len(self._chunks) == 1 or full:
                 self._changed.notify()
+            return full
 
     def take(self) -> list[Chunk]:
         """Wait for a batch. Empty when closed, or when the journal must be read instead."""

@@ -18,7 +18,7 @@ from kflow.kalshi import checkpoint
 from kflow.kalshi.feed import STOPPED
 from kflow.kalshi.protocol import FeedProtocol
 from kflow.kalshi.subscriptions import plain
-from kflow.market.events import BookDelta, FeedEvent, Gap, GapKind
+from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, Gap, GapKind, SnapshotReason
 from kflow.record.books import Books
 from kflow.record.status import RecorderStatus
 from kflow.session.chunks import Chunk, Closed, Hole, MarketFacts, Opened
@@ -34,7 +34,11 @@ OPEN_CHANNELS: Final = ("market_lifecycle_v2",)
 class Sink(Protocol):
     """Takes chunks towards the database. Never blocks and never refuses: it reads the journal when it falls behind."""
 
-    def put(self, chunk: Chunk) -> None: ...
+    # Journal offset of a checkpoint to read from, written here after `put` asked for one.
+    checkpoint: int | None
+
+    def put(self, chunk: Chunk) -> bool:
+        """True: no more is taken, and a checkpoint of the journal is wanted here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +133,8 @@ class Recorder:
             self._publish(protocol)
         if protocol.group_open:
             self._settle_later()
-        self._sink.put(chunk)
+        if self._sink.put(chunk):
+            self._mark_checkpoint(wall_ns, mono_ns)
         self._account(events, wall_ns, began_ns)
 
     def idle(self) -> None:
@@ -193,7 +198,13 @@ class Recorder:
     def _mark(self, kind: RecordKind, mark: Opened | Closed | Hole | list[MarketFacts]) -> None:
         start = self._journal.offset
         wall_ns, mono_ns, end = self._append(kind, msgspec.json.encode(mark))
-        self._sink.put(Chunk(self._connection, wall_ns, mono_ns, start, end, [], [], mark))
+        if self._sink.put(Chunk(self._connection, wall_ns, mono_ns, start, end, [], [], mark)):
+            self._mark_checkpoint(wall_ns, mono_ns)
+
+    def _mark_checkpoint(self, wall_ns: int, mono_ns: int) -> None:
+        start = self._journal.offset
+        self._journal.append_record(RecordKind.CHECKPOINT, self._connection, wall_ns, mono_ns, self.state())
+        self._sink.checkpoint = start
 
     def _append(self, kind: RecordKind, payload: bytes) -> tuple[int, int, int]:
         wall_ns, mono_ns = self._clock.wall_ns(), self._clock.mono_ns()
@@ -218,8 +229,11 @@ class Recorder:
         status = self.status
         status.last_message_ns = wall_ns
         status.journal_bytes = self._journal.offset
-        for kind, count in Counter(map(type, events)).items():
+        kinds = Counter(map(type, events))
+        for kind, count in kinds.items():
             status.messages[kind.__name__] += count
+        if BookSnapshot in kinds:
+            status.resyncs += sum(type(e) is BookSnapshot and e.reason is SnapshotReason.RESYNC for e in events)
         last = events[-1]
         if type(last) is BookDelta and last.venue_ms is not None:
             status.age_s.add(max(0.0, wall_ns / 1e9 - last.venue_ms / 1e3))

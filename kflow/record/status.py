@@ -48,6 +48,7 @@ class RecorderStatus:
     messages: Counter[str] = field(default_factory=Counter)  # by event kind
     gaps: Counter[str] = field(default_factory=Counter)  # by GapKind value
     missing: int = 0  # frames that sequence gaps tell of
+    resyncs: int = 0  # snapshots that made a stale book live again
     connections: int = 0
     journal_bytes: int = 0
     journal_errors: int = 0

@@ -253,7 +253,7 @@ class Writer(threading.Thread):
             self.status.catching_up = False
 
     def _read_to(self, writer: SessionWriter, end: int) -> None:
-        for chunks in _batches(read_chunks(self._reader(), self._position, end)):
+        for chunks in _batches(read_chunks(self._reader(), self._position, end, checkpoint=self._handoff.checkpoint)):
             if self._leaving.is_set():
                 return
             self._write(writer, chunks)

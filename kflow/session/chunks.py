@@ -97,11 +97,9 @@ class JournalDecoder:
         self.protocols: dict[int, FeedProtocol] = {}
         self._grids: dict[str, Ranges] = {}
 
-    def decode(self, record: Record) -> Chunk | None:
-        """The chunk of a record, or None for one that carries no rows (commands, checkpoints)."""
+    def mark(self, record: Record) -> Chunk | None:
+        """The chunk of a record that is no frame, or None for one that carries no rows (commands, checkpoints)."""
         kind = record.kind
-        if kind == RecordKind.FRAME:
-            return self._frame(record)
         if kind == RecordKind.COMMAND:
             self._protocol(record.connection).subscriptions.sent(record.payload)
             return None
@@ -118,14 +116,16 @@ class JournalDecoder:
         self._apply(record.connection, mark)
         return Chunk(record.connection, record.wall_ns, record.mono_ns, record.offset, record.end, [], [], mark)
 
-    def _frame(self, record: Record) -> Chunk:
-        protocol = self.protocols.get(record.connection) or self._protocol(record.connection)
-        protocol.now_ns = record.mono_ns
-        event = protocol.receive(record.payload)
+    def frames(self, records: list[Record]) -> Chunk:
+        """The chunk of frames that were received together: same connection, same stamps."""
+        first = records[0]
+        protocol = self.protocols.get(first.connection) or self._protocol(first.connection)
+        protocol.now_ns = first.mono_ns
+        events = protocol.receive_all([record.payload for record in records])
         gaps: list[Gap] = []
         if protocol.gaps:
             gaps, protocol.gaps = protocol.gaps, gaps
-        return Chunk(record.connection, record.wall_ns, record.mono_ns, record.offset, record.end, [event], gaps)
+        return Chunk(first.connection, first.wall_ns, first.mono_ns, first.offset, records[-1].end, events, gaps)
 
     def _apply(self, connection: int, mark: Mark) -> None:
         if isinstance(mark, Opened):
@@ -143,13 +143,37 @@ class JournalDecoder:
         return protocol
 
 
-def read_chunks(reader: JournalReader, start: int = 0, end: int | None = None) -> Iterator[Chunk]:
-    """Chunks of the records that end behind `start`, up to `end`.
+def read_chunks(
+    reader: JournalReader, start: int = 0, end: int | None = None, *, checkpoint: int | None = None
+) -> Iterator[Chunk]:
+    """Chunks of the records that end behind `start`, up to `end`; cut as the recorder cut them.
 
-    Reading begins at the checkpoint before `start`, so that books and counters are what they were there.
+    Reading begins at a checkpoint before `start`, so that books and counters are what they were there: at the one whose
+    record lies at offset `checkpoint`, where that is given and not behind `start`, else at the one of the segment.
     """
     decoder = JournalDecoder()
-    for record in reader.records(reader.segment_of(start), end):
-        chunk = decoder.decode(record)
-        if chunk is not None and record.end > start:
+    begin = reader.segment_of(start)
+    if checkpoint is not None and begin < checkpoint <= start:
+        begin = checkpoint
+    for chunk in _chunks(decoder, reader.records(begin, end)):
+        if chunk.end > start:
             yield chunk
+
+
+def _chunks(decoder: JournalDecoder, records: Iterator[Record]) -> Iterator[Chunk]:
+    together: list[Record] = []
+    for record in records:
+        is_frame = record.kind == RecordKind.FRAME
+        if together and not (is_frame and _received_together(together[-1], record)):
+            yield decoder.frames(together)
+            together = []
+        if is_frame:
+            together.append(record)
+        elif (chunk := decoder.mark(record)) is not None:
+            yield chunk
+    if together:
+        yield decoder.frames(together)
+
+
+def _received_together(one: Record, other: Record) -> bool:
+    return (one.mono_ns, one.wall_ns, one.connection) == (other.mono_ns, other.wall_ns, other.connection)
