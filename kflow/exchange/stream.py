@@ -12,6 +12,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
@@ -141,6 +142,7 @@ class StreamProtocol(asyncio.Protocol):
             self._handle_events()
 
     def _respond(self, response: Response) -> None:
+        response.headers["Date"] = formatdate(self._hub.clock.wall_ns() // NS_PER_S, usegmt=True)
         self._ws.send_response(response)
         self._flush()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final, Protocol
 
 import websockets
@@ -11,17 +13,30 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from kflow.clock import Clock
 from kflow.errors import JournalError, KflowError, VenueRefused
-from kflow.kalshi import wire
+from kflow.kalshi import refusals, wire
 from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.backoff import Backoff
 from kflow.kalshi.liveness import Liveness
 from kflow.kalshi.protocol import FeedProtocol
+from kflow.kalshi.skew import nearest_to_zero, offset_bounds_ms
 from kflow.kalshi.transport import FastConnection
 
 LOOK_S: Final = 0.1
 # Why a connection ended that we ended ourselves.
 STOPPED: Final = "kflow stopped"
 _REFUSING: Final = frozenset({401, 403, 429})
+_HANDSHAKE: Final = "the WebSocket handshake"
+
+
+class Ending(StrEnum):
+    """What kind of reason a connection ended for."""
+
+    CLOSED = "closed"  # by the venue, or by what lies between
+    SILENT = "silent"  # no pong
+    OVERSIZED = "oversized"  # a frame over the limit
+    SUBSCRIPTION = "subscription"  # a stream could not be had over this connection
+    JOURNAL = "journal"  # what came could not be kept
+    ERROR = "error"  # anything else
 
 
 class FeedListener(Protocol):
@@ -56,6 +71,8 @@ class FeedStatus:
     connected: bool = False
     attempts: int = 0
     reconnects: int = 0
+    # The same by what the connection before ended for, a value of Ending.
+    reconnects_by: Counter[str] = field(default_factory=Counter)
     # Why the last connection or attempt ended.
     reason: str = ""
 
@@ -72,6 +89,8 @@ class Feed:
         # Set by the chunk handler when the connection cannot go on; read by the watch.
         self._broken: KflowError | None = None
         self._ever_connected = False
+        # What the last connection ended for.
+        self._ending = Ending.ERROR
 
     async def run(self) -> None:
         """Listen until cancelled. Raises VenueRefused where the very first handshake is refused for our key."""
@@ -83,7 +102,7 @@ class Feed:
                 status = error.response.status_code
                 reason, refused = f"the venue refused the connection: HTTP {status}", status in _REFUSING
                 if status in (401, 403) and not self._ever_connected:
-                    raise _unauthorised(status, bytes(error.response.body)) from None
+                    raise self._refused(error) from None
             except (OSError, TimeoutError, WebSocketException) as error:
                 reason = f"no connection: {type(error).__name__}: {error}"
             except VenueRefused:
@@ -125,8 +144,10 @@ class Feed:
         reason = "the connection failed"
         self._broken = None
         self.status.connected = True
-        self.status.reconnects += self._ever_connected
-        self._ever_connected = True
+        if self._ever_connected:
+            self.status.reconnects += 1
+            self.status.reconnects_by[self._ending] += 1
+        self._ever_connected, self._ending = True, Ending.ERROR
 
         def receive(frames: list[bytes], wall_ns: int, mono_ns: int) -> None:
             try:
@@ -176,6 +197,7 @@ class Feed:
             if liveness.look(now_ns, heard=heard):
                 await connection.ping()
             if liveness.dead:
+                self._ending = Ending.SILENT
                 return "the venue fell silent: no pong in 3 s"
             self._listener.idle()
             subscriptions = protocol.subscriptions
@@ -186,27 +208,31 @@ class Feed:
                 refusal = subscriptions.refusal
                 raise VenueRefused(400, str(refusal.code), f"the venue refused a command: {refusal.message}")
             if subscriptions.failed is not None:
+                self._ending = Ending.SUBSCRIPTION
                 return subscriptions.failed
 
     def _ended(self, connection: FastConnection) -> str | None:
         if self._broken is not None:
             if isinstance(self._broken, JournalError):
+                self._ending = Ending.JOURNAL
                 raise self._broken
             return str(self._broken)
         if connection.oversized is not None:
+            self._ending = Ending.OVERSIZED
             self._listener.oversized(connection.oversized)
             return f"oversized frame of {connection.oversized} bytes"
         if connection.connection_lost_waiter.done():
+            self._ending = Ending.CLOSED
             code, words = connection.close_code, connection.close_reason
             return f"the venue closed the connection ({code}{f': {words}' if words else ''})"
         return None
 
-
-def _unauthorised(status: int, body: bytes) -> VenueRefused:
-    words = body[:300].decode("utf-8", "replace")
-    return VenueRefused(
-        status,
-        "unauthorised",
-        f"the venue refused our key on the WebSocket handshake (HTTP {status}) {words}".rstrip(),
-        hint="check that the key id belongs to the key file, to this environment, and has the scope `read`",
-    )
+    def _refused(self, error: InvalidStatus) -> VenueRefused:
+        """What a handshake that was refused for our key means."""
+        answer = error.response
+        if answer.status_code != 401:
+            return refusals.refusal(_HANDSHAKE, answer.status_code, bytes(answer.body))
+        bounds = offset_bounds_ms(answer.headers, self._clock.wall_ns(), 0)
+        offset_ms = None if bounds is None else nearest_to_zero(bounds)
+        body, algorithm = bytes(answer.body), self._key.algorithm
+        return refusals.unauthorised(_HANDSHAKE, body, algorithm=algorithm, offset_ms=offset_ms)

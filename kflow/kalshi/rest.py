@@ -12,7 +12,6 @@ import random
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -33,6 +32,7 @@ from kflow.kalshi.listings import (
     RestBook,
     SeriesInfo,
 )
+from kflow.kalshi.skew import nearest_to_zero, offset_bounds_ms
 
 __all__ = ["EventInfo", "MarketInfo", "RestBook", "RestClient", "Retries", "SeriesInfo", "check_clock"]
 
@@ -232,7 +232,7 @@ class RestClient:
     def _refusal(self, request: str, answer: _Answer, *, signed: bool) -> VenueRefused:
         if answer.status != 401 or not signed or self._key is None:
             return refusals.refusal(request, answer.status, answer.body)
-        offset_ms = None if answer.offset_ms is None else _nearest_to_zero(answer.offset_ms)
+        offset_ms = None if answer.offset_ms is None else nearest_to_zero(answer.offset_ms)
         return refusals.unauthorised(request, answer.body, algorithm=self._key.algorithm, offset_ms=offset_ms)
 
     async def _send(self, path: str, params: Params, *, signed: bool) -> _Answer:
@@ -255,7 +255,7 @@ class RestClient:
                     await response.aclose()
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable(error) from None
-        return _Answer(response.status_code, body, _offset_ms(response.headers, received_ns, elapsed_ns))
+        return _Answer(response.status_code, body, offset_bounds_ms(response.headers, received_ns, elapsed_ns))
 
     def _unreachable(self, error: Exception) -> VenueUnreachable:
         host = urlsplit(self.endpoints.rest).netloc
@@ -276,28 +276,13 @@ async def check_clock(client: RestClient) -> float:
     Raises ClockSkew where it is beyond 5 s for certain: what the Date header cannot tell apart from right is right.
     """
     bounds = await client.clock_offset_bounds_ms()
-    certain = _nearest_to_zero(bounds)
+    certain = nearest_to_zero(bounds)
     if abs(certain) > REFUSE_OFFSET_MS:
         raise ClockSkew(certain / 1000)
     if abs(certain) > WARN_OFFSET_MS:
         side = "behind" if certain > 0 else "ahead of"
         _log.warning("this machine's clock is %.1f s %s the venue's", abs(certain) / 1000, side)
     return sum(bounds) / 2
-
-
-def _nearest_to_zero(bounds: tuple[float, float]) -> float:
-    low, high = bounds
-    return low if low > 0 else min(high, 0.0)
-
-
-def _offset_ms(headers: Mapping[str, str], received_ns: int, elapsed_ns: int) -> tuple[float, float] | None:
-    """The venue read its clock after we sent and before we received, and cut it to whole seconds."""
-    try:
-        venue_ms = parsedate_to_datetime(headers["date"]).timestamp() * 1000
-    except (KeyError, ValueError):
-        return None
-    received_ms = received_ns / 1e6
-    return venue_ms - received_ms, venue_ms + 1000 - (received_ms - elapsed_ns / 1e6)
 
 
 async def _bounded(response: httpx.Response, path: str) -> bytes:

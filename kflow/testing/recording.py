@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from kflow.clock import ManualClock
-from kflow.kalshi.feed import FeedStatus
+from kflow.kalshi.feed import Ending, FeedStatus
 from kflow.record.books import Books
 from kflow.record.handoff import BatchLimits, Handoff
 from kflow.record.recorder import Plan, Recorder
@@ -60,7 +60,9 @@ class HandDriven:
         self.recorder.opened("ws://127.0.0.1:1/trade-api/ws/v2")
         self._seq = 0
         self.feed.attempts += 1
-        self.feed.reconnects += self.recorder.status.connections > 1
+        if self.recorder.status.connections > 1:
+            self.feed.reconnects += 1
+            self.feed.reconnects_by[Ending.CLOSED] += 1
         self.feed.connected = True
 
     def disconnect(self, reason: str = "the venue closed the connection (1006)") -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 import kflow
 from kflow.clock import NS_PER_S
+from kflow.kalshi.feed import Ending
 from kflow.record.status import Histogram
 from kflow.record.writer import WriterStatus
 from kflow.web.broadcast import Broadcast
@@ -82,14 +83,17 @@ METRICS: Final = (
     Metric("kflow_ws_handle_seconds", "histogram",
            "Handling one frame (journal, decode, apply, publish), averaged over a socket read.",
            lambda s: s.service.recorder.handle_s),
-    Metric("kflow_ws_reconnects_total", "counter", "Connections after the first.",
-           lambda s: _one(s.service.feed.reconnects)),
+    Metric("kflow_ws_reconnects_total", "counter",
+           "Connections after the first, by what the one before ended for: " + ", ".join(Ending) + ".",
+           lambda s: _each("reason", {str(e): s.service.feed.reconnects_by[e] for e in Ending}), ("reason",)),
     Metric("kflow_ws_last_message_timestamp_seconds", "gauge", "Unix time of the last frame; absent before the first.",
            lambda s: _one(_last_message_s(s))),
     Metric("kflow_book_gaps_total", "counter", "Holes and faults found in the feed, by kind.",
            lambda s: _each("kind", s.service.recorder.gaps), ("kind",)),
     Metric("kflow_book_missing_messages_total", "counter", "Frames that sequence gaps tell of.",
            lambda s: _one(s.service.recorder.missing)),
+    Metric("kflow_book_resyncs_total", "counter", "Snapshots that made a stale book live again.",
+           lambda s: _one(s.service.recorder.resyncs)),
     Metric("kflow_books", "gauge", "Books by state: live, stale (a gap is open), invalid (no snapshot yet).",
            lambda s: _each("state", s.service.books.counts()), ("state",)),
     Metric("kflow_journal_bytes_total", "counter", "Bytes appended to the journal.",

@@ -46,6 +46,7 @@ def status_json(service: Service, pulse: Pulse) -> dict[str, Any]:
         "gaps": {
             "total": recorder.gaps.total(),
             "missing_messages": recorder.missing,
+            "resyncs": recorder.resyncs,
             "by_kind": dict(recorder.gaps),
         },
         "journal": {
@@ -66,6 +67,7 @@ def _feed(service: Service, pulse: Pulse) -> dict[str, Any]:
         "connections": service.recorder.connections,
         "attempts": feed.attempts,
         "reconnects": feed.reconnects,
+        "reconnects_by": dict(feed.reconnects_by),
         "last_end": feed.reason or None,
         "disconnected_s": round(pulse.disconnected_s, 1),
         "last_message_age_s": message_age_s(service),

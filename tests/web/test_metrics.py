@@ -114,7 +114,8 @@ async def test_labels_are_escaped(session: Any, serving: Any) -> None:
 def test_names_that_dashboards_rely_on() -> None:
     promised = """kflow_build_info kflow_ws_connected kflow_ws_messages_total kflow_ws_message_age_seconds
         kflow_ws_handle_seconds kflow_ws_reconnects_total kflow_ws_last_message_timestamp_seconds kflow_book_gaps_total
-        kflow_book_missing_messages_total kflow_books kflow_journal_bytes_total kflow_journal_lag_messages
+        kflow_book_missing_messages_total kflow_book_resyncs_total kflow_books kflow_journal_bytes_total
+        kflow_journal_lag_messages
         kflow_db_rows_total kflow_db_lag_seconds kflow_db_errors_total kflow_dropped_total"""
     assert set(promised.split()) <= {metric.name for metric in METRICS}
 
