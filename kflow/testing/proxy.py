@@ -58,6 +58,7 @@ class Proxy:
         self._traps: list[_Trap] = []
         self._open = asyncio.Event()
         self._open.set()
+        self._refuses = False
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # Applies to both directions, from the next chunk on.
@@ -112,8 +113,14 @@ class Proxy:
         """From now on nothing goes in or out, and no end is told."""
         self._open.clear()
 
+    def refuse(self) -> None:
+        """Reset every connection, and each new one as soon as it is made."""
+        self._refuses = True
+        self.cut()
+
     def restore(self) -> None:
-        """What was held goes on."""
+        """What was held goes on; new connections are forwarded again."""
+        self._refuses = False
         self._open.set()
 
     def _end(self, pair: _Pair) -> None:
@@ -123,6 +130,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if self._refuses:
+            writer.transport.abort()
+            return
         try:
             if isinstance(self._target, Path):
                 far_reader, far_writer = await asyncio.open_unix_connection(self._target)

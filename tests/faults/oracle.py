@@ -154,9 +154,7 @@ def judge(dsn: str, journals: Path, truth: Path | None = None) -> Judgement:
     return found
 
 
-def _judge_session(
-    conn: psycopg.Connection[Any], session: int, directory: Path, found: Judgement
-) -> list[_Heard]:
+def _judge_session(conn: psycopg.Connection[Any], session: int, directory: Path, found: Judgement) -> list[_Heard]:
     rows = rows_of(conn, session)
     heard: dict[int, _Heard] = {}
     lost = 0

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from kflow.testing.postgres import Database
@@ -93,7 +94,7 @@ def stopped(folder: Path, dsn: str, seconds: float, seed: int, report: Report) -
         said, _ = rig.end(process)
         found = rig.judge()
         assert found.sound, found
-        with __import__("psycopg").connect(dsn) as conn:
+        with psycopg.connect(dsn) as conn:
             assert conn.execute("SELECT count(*) FROM rl_connections").fetchone() == (1,), "a false reconnect"
         assert said["gaps"] == 0
     report("SIGSTOP + SIGCONT", stopped_s=seconds, caught_up_s=round(caught_up_s, 2), **found.figures())
