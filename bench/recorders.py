@@ -3,8 +3,8 @@
     python bench/recorders.py ours|baseline --url ws://… --dsn … --messages N
 
 `ours` is kflow's session with the default transport. `baseline` is what one writes in an afternoon: websockets, json,
-Decimal, SortedDict, a queue, and a thread that inserts 100 rows at a time with executemany into a table with the usual
-serial key and two indexes; it has no journal. Each ends with a line of JSON.
+Decimal, SortedDict under a lock, a queue, and a thread that inserts 100 rows at a time with executemany into the table
+of the requirements (text tickers, serial key, three more b-trees: what the older system had); it has no journal. Each ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -151,12 +151,16 @@ CREATE TABLE baseline_deltas (
 );
 CREATE INDEX ON baseline_deltas (market_ticker, timestamp_ms);
 CREATE INDEX ON baseline_deltas (market_ticker, sequence_number);
+CREATE INDEX ON baseline_deltas (timestamp_ms);
 """
 INSERT = (
     "INSERT INTO baseline_deltas"
     " (market_ticker, timestamp_ms, sequence_number, side, action, price, old_size, new_size)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 )
+
+
+LOCK = threading.RLock()  # readers of the books are on other threads
 
 
 class BaselineWriter(threading.Thread):
@@ -218,12 +222,13 @@ def _baseline_apply(books: dict[tuple[str, str], SortedDict], frame: dict[str, A
     msg = frame["msg"]
     price, change = Decimal(msg["price_dollars"]), Decimal(msg["delta_fp"])
     book = books[msg["market_ticker"], msg["side"]]
-    before = book.get(price, Decimal(0))
-    after = before + change
-    if after > 0:
-        book[price] = after
-    else:
-        book.pop(price, None)
+    with LOCK:
+        before = book.get(price, Decimal(0))
+        after = before + change
+        if after > 0:
+            book[price] = after
+        else:
+            book.pop(price, None)
     action = "add" if before == 0 else "remove" if after <= 0 else "update"
     rows.put((msg["market_ticker"], msg["ts_ms"], frame["seq"], msg["side"], action, price, before, after))
 

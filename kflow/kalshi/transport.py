@@ -71,6 +71,14 @@ class FastConnection(ClientConnection):
         at, size, need = 0, len(data), 2
         while size - at >= 2:
             first, length = data[at], data[at + 1]
+            # Nearly every frame: text of 126 to 65,535 bytes, whole.
+            if length == 126 and first == _FIN_TEXT and size - at >= 4:
+                body = at + 4
+                end = body + (data[at + 2] << 8 | data[at + 3])
+                if end <= size and end - body <= self.max_frame_bytes:
+                    frames.append(data[body:end])
+                    at = end
+                    continue
             body = at + 2
             if length == 126:
                 if size - at < 4:

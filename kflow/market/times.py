@@ -49,9 +49,10 @@ def venue_us(venue_ts: str | None, venue_ms: int | None) -> int | None:
         second, digits = _SECONDS.get(venue_ts[:19]), venue_ts[20:-1]
         # The venue's own form, in a second that was met before, needs no calendar and no pattern. Other scripts have
         # decimal digits too, which the pattern refuses.
-        plain = len(digits) <= 6 and digits.isdecimal() and digits.isascii()
-        if second is not None and plain and venue_ts[19 :: len(digits) + 1] == ".Z":
-            return second + int(digits) * _TO_US[len(digits)]
+        if second is not None and digits.isdecimal() and venue_ts.isascii():
+            places = len(digits)
+            if places <= 6 and venue_ts[19] == "." and venue_ts[-1] == "Z":
+                return second + int(digits) * _TO_US[places]
         return parse_rfc3339_us(venue_ts)
     return None if venue_ms is None else venue_ms * 1000
 
