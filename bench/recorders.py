@@ -4,7 +4,8 @@
 
 `ours` is kflow's session with the default transport. `baseline` is what one writes in an afternoon: websockets, json,
 Decimal, SortedDict under a lock, a queue, and a thread that inserts 100 rows at a time with executemany into the table
-of the requirements (text tickers, serial key, three more b-trees: what the older system had); it has no journal. Each ends with a line of JSON.
+of the requirements (text tickers, serial key, three more b-trees: what the older system had); it has no journal.
+Each ends with a line of JSON.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class RecordingOptions:
     """How a session is recorded."""
 
     batch: BatchLimits = field(default_factory=BatchLimits)
-    queue_rows: int = 50_000
+    queue_rows: int = 200_000
     sync_interval_s: float = 0.2
     sample_rate: int = 1
     segment_bytes: int = 64 * 2**20
