@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psycopg
 
 from kflow import wiring
 from kflow.clock import Clock, SystemClock
-from kflow.errors import ConfigError, KflowError
+from kflow.errors import ConfigError, KflowError, UsageError
 from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.environments import Endpoints, Environment, endpoints
 from kflow.kalshi.feed import Feed
@@ -24,13 +26,17 @@ from kflow.record.handoff import BatchLimits
 from kflow.record.plan import facts_of
 from kflow.record.recorder import Plan
 from kflow.record.session import Connect, RecordingOptions, RecordingSession, new_card, recover
-from kflow.settings import Settings, declared
+from kflow.settings import Settings, declared, unknown_variables
 from kflow.web.access import Access
 from kflow.web.app import build_app
-from kflow.web.server import serve
+from kflow.web.changes import Changes
+from kflow.web.health import judge
+from kflow.web.pulse import LOOK_S, Pulse
+from kflow.web.server import require_free, serve
 from kflow.web.service import Service
 
 Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +136,46 @@ async def http(running: Running, service: Service, say: Say) -> AsyncIterator[No
         yield
 
 
+async def tell(service: Service) -> None:
+    """Say on stderr what falls ill and what is well again, until cancelled or the session ends."""
+    pulse, changes = Pulse(service), Changes()
+    while not service.draining():
+        pulse.look()
+        for sentence in changes.since(judge(service, pulse)):
+            _log.warning("%s", sentence)
+        await service.clock.sleep(LOOK_S)
+
+
+def checked(settings: Settings, *, duration_s: float | None, say: Say) -> Settings:
+    """The settings of a run, once what can be refused without touching anything is refused.
+
+    Raises UsageError, ConfigError, PortTaken.
+    """
+    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+        raise UsageError(f"--duration {duration_s:g} makes no sense", hint="give seconds, above 0; without it: no end")
+    for name, near in unknown_variables():
+        say(f"note: nothing reads the variable {name}" + (f"; did you mean {near}?" if near else ""))
+    chosen = settings.selection
+    if chosen.min_volume is not None and not chosen.all:
+        raise UsageError("--min-volume chooses among all markets", hint="pass --all with it, or leave it out")
+    if not (chosen.all or any(name.strip() for name in (*chosen.markets, *chosen.events, *chosen.series))):
+        if settings.kalshi.environment != "local":
+            raise UsageError("no market is named", hint="name one with --market, --event or --series, or pass --all")
+        from kflow.exchange.catalogue import EVENT
+
+        say(f"no market is named: recording {EVENT}, which local exchanges make up (--market names another)")
+        settings = replace(settings, selection=replace(chosen, markets=(EVENT,)))
+    wiring.web_token(settings)
+    require_free(settings.web.host, settings.web.port)
+    return settings
+
+
 async def ingest(settings: Settings, *, duration_s: float | None, say: Say, attach: Attach) -> IngestResult:
     """Record until stopped. `attach` is entered with the running session: the HTTP service and the live view.
 
     Raises KflowError where the recording cannot begin, or where the venue refuses our key or our commands.
     """
+    settings = checked(settings, duration_s=duration_s, say=say)
     stop = Stop()
     stop.on_signals(say)
     clock = SystemClock()
@@ -147,7 +188,7 @@ async def ingest(settings: Settings, *, duration_s: float | None, say: Say, atta
         root = journal_root(settings)
         session = _session(settings, plan, connect, clock)
         number = await asyncio.to_thread(session.begin)
-        say(f"session {number}: recording {len(plan.markets)} markets to {session.directory}")
+        say(f"session {number}: recording {_markets(len(plan.markets))} to {session.directory}")
         running = Running(session, session.feed(venue.ws, key), stop, plan, settings, clock)
         recovering = asyncio.create_task(asyncio.to_thread(_recover, root, connect, clock, say))
         try:
@@ -171,6 +212,10 @@ async def _until_stopped(running: Running, duration_s: float | None) -> None:
         running.stop.wished.set()
         feed.cancel()
         await asyncio.gather(feed, wish, return_exceptions=True)
+
+
+def _markets(count: int) -> str:
+    return "1 market" if count == 1 else f"{count:,} markets"
 
 
 def journal_root(settings: Settings) -> Path:

@@ -98,17 +98,22 @@ def api_key(settings: Settings) -> ApiKey | None:
     return None
 
 
-def web_token(settings: Settings) -> str | None:
-    """The token that admin requests must carry. Raises ConfigError where the service would be open without one."""
+def web_token(settings: Settings) -> str:
+    """The token that admin requests must carry: of the file that is set, else of one in the data folder.
+
+    Raises ConfigError where the service would listen beyond loopback without a token that its owner chose.
+    """
+    from kflow.web.access import is_loopback, load_token
+
     web = settings.web
     if web.token_file:
         return secret_line(web.token_file, "web.token_file")
-    if web.host not in ("127.0.0.1", "::1", "localhost"):
+    if not is_loopback(web.host):
         raise ConfigError(
             f"the HTTP service may not listen on {web.host} without a token",
             hint="write a long random line into a file of mode 0600 and set web.token_file",
         )
-    return None
+    return load_token(data_dir(settings) / "web-token")
 
 
 def secret_line(path: Path, setting: str) -> str:

@@ -47,7 +47,11 @@ def test_a_secret_file_must_be_a_file(tmp_path: Path) -> None:
 
 
 def test_another_address_than_loopback_needs_a_token(tmp_path: Path) -> None:
-    assert wiring.web_token(Settings()) is None
+    data = Data(dir=tmp_path / "data")
+    own = wiring.web_token(Settings(data=data))
+    assert len(own) >= 32
+    assert wiring.web_token(Settings(data=data)) == own
+    assert (tmp_path / "data" / "web-token").stat().st_mode & 0o777 == 0o600
     with pytest.raises(ConfigError, match=r"may not listen on 0\.0\.0\.0 without a token"):
         wiring.web_token(Settings(web=Web(host="0.0.0.0")))
     file = private(tmp_path / "token", "t0k\n")

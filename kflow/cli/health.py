@@ -30,7 +30,12 @@ def health(
     else:
         render.record(report, form=chosen)
     if report.get("status") != "healthy":
-        raise DataError(f"the recorder says it is {report.get('status')}", hint="kflow watch shows what it is doing")
+        problems = report.get("problems")
+        why = "; ".join(map(str, problems)) if isinstance(problems, list) else ""
+        raise DataError(
+            f"the recorder says it is {report.get('status')}" + (f": {render.cell(why)}" if why else ""),
+            hint="kflow watch shows what it is doing",
+        )
 
 
 def asked(url: str) -> Mapping[str, Any]:

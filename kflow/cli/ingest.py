@@ -51,8 +51,6 @@ def ingest(
         },
     )
 
-    def say(sentence: str) -> None:
-        typer.echo(sentence, err=True)
-
+    say = render.note
     result = asyncio.run(run(settings, duration_s=duration, say=say, attach=attached(say)))
     render.record(asdict(result), form=render.chosen(None, json))

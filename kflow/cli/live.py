@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TextIO
 
 from kflow.cli.panels import LADDER_COLUMNS, Glance
-from kflow.cli.screen import Screen
-from kflow.ingest import Attach, Running, Say, http, service_of
+from kflow.cli.screen import Screen, drawable
+from kflow.ingest import Attach, Running, Say, http, service_of, tell
 from kflow.web.pulse import Pulse
 from kflow.web.service import Service
 from kflow.web.status import status_json
@@ -54,12 +54,14 @@ def attached(say: Say) -> Attach:
     async def attach(running: Running) -> AsyncIterator[None]:
         service = service_of(running)
         async with http(running, service, say):
-            drawing = asyncio.create_task(LiveView(service).run()) if sys.stderr.isatty() else None
+            work = [asyncio.create_task(tell(service))]
+            if drawable(sys.stderr):
+                work.append(asyncio.create_task(LiveView(service).run()))
             try:
                 yield
             finally:
-                if drawing is not None:
-                    drawing.cancel()
-                    await asyncio.gather(drawing, return_exceptions=True)
+                for task in work:
+                    task.cancel()
+                await asyncio.gather(*work, return_exceptions=True)
 
     return attach

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +78,7 @@ def run(arguments: Sequence[str]) -> int:
 
     `--debug` counts wherever it stands, and also for errors that come before the options are parsed.
     """
+    _open_closed_streams()
     debug = "--debug" in arguments
     words = [word for word in arguments if word != "--debug"]
     try:
@@ -93,6 +96,11 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         return _reader_left()
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            return report(error, debug=debug)
+        _reader_left()  # of a file that we opened ourselves the name is known, so it is our output
+        return report(KflowError(f"cannot write the output: {error.strerror}", hint="free disk space"), debug=debug)
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a sentence and a code
         return report(error, debug=debug)
     return result if isinstance(result, int) else 0
@@ -127,9 +135,14 @@ def expected(error: BaseException) -> KflowError | None:
     return None
 
 
+def _open_closed_streams() -> None:
+    """A stream that our caller closed (`kflow … >&-`) swallows what is written to it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
+
+
 def _reader_left() -> int:
     """The program that read our output ended first (`kflow sessions ls | head`): say nothing more."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1

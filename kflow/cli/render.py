@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,16 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes % 60} min" if hours < 48 else f"{days} d {hours % 24} h"
 
 
+def minute(moment: datetime | None) -> str:
+    """A moment without its seconds, where a line is short."""
+    return "—" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def terminal_width() -> int:
+    """Columns to fill; many where stdout is no terminal, since nothing is cut there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
 def size(count: int | None) -> str:
     """Bytes, in the unit that keeps it short."""
     if count is None:
@@ -193,7 +204,7 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 
     # Piped, a table is as wide as its content: nothing may be cut for a terminal that is not there.
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
         numeric = all(line[index].replace(",", "").replace(".", "").isdigit() or line[index] == "—" for line in lines)
         table.add_column(

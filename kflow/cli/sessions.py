@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,9 @@ from kflow.clock import NS_PER_S
 if TYPE_CHECKING:
     from kflow.store.postgres import Connection
     from kflow.store.sessions import Summary
+
+# Of the table for people. `live`: how much of the time all books were.
+EYES = ("session", "state", "started", "length", "env", "markets", "deltas", "trades", "gaps", "live", "sampled")
 
 app = new_app(help="List and show recorded sessions.")
 
@@ -48,9 +51,10 @@ def ls(
     if min_coverage is not None:
         found = [item for item in found if (item.coverage or 0) >= min_coverage]
     items = [_line(item) for item in found]
+    columns: Sequence[str] = COLUMNS
     if chosen is render.Format.TABLE:
-        items = [item | {"seconds": render.duration(item["seconds"])} for item in items]
-    render.rows("sessions", items, columns=COLUMNS, form=chosen, empty="no session is recorded here yet: kflow ingest")
+        columns, items = _columns(items), [_for_eyes(item) for item in items]
+    render.rows("sessions", items, columns=columns, form=chosen, empty="no session is recorded here yet: kflow ingest")
 
 
 @app.command()
@@ -74,10 +78,30 @@ def show(
     if chosen is not render.Format.TABLE:
         render.record({**_whole(summary), "tickers": sorted(tickers.values()), "gap_list": lost}, form=chosen)
         return
-    render.record({**_whole(summary), "tickers": sorted(tickers.values())}, form=chosen)
+    render.record(_shown(summary, sorted(tickers.values())), form=chosen)
     if lost:
         typer.echo()
         render.rows("gaps", lost, columns=tuple(lost[0]), form=chosen)
+
+
+def _columns(items: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """What of a session fits a line: 100 columns, fewer on a narrower terminal. Sampling shows where there is any."""
+    left_out = set() if any(item["sample_rate"] != 1 for item in items) else {"sampled"}
+    if render.terminal_width() < 100:
+        left_out |= {"env", "trades"}
+    return [column for column in EYES if column not in left_out]
+
+
+def _for_eyes(item: Mapping[str, Any]) -> dict[str, Any]:
+    rate, coverage = item["sample_rate"], item["coverage"]
+    return {
+        **item,
+        "started": render.minute(item["started"]),
+        "length": render.duration(item["seconds"]),
+        "env": item["environment"].replace("production", "prod"),
+        "live": None if coverage is None else f"{int(coverage * 1000) / 10:g} %",  # never 100 % for less
+        "sampled": None if rate == 1 else f"1 of {rate}",
+    }
 
 
 def _tickers(conn: Connection, session_id: int) -> set[str]:
@@ -118,6 +142,21 @@ def _whole(item: Summary) -> dict[str, Any]:
         "host": session.host,
         "kflow_version": session.kflow_version,
         "journal": session.journal_dir,
+    }
+
+
+def _shown(item: Summary, tickers: Sequence[str]) -> dict[str, Any]:
+    """A session for people."""
+    whole, rate = _whole(item), item.session.sample_rate
+    asked = {name: value for name, value in item.session.selection.items() if value not in (None, False, [], ())}
+    length = render.duration(whole.pop("seconds"))
+    del whole["sample_rate"]
+    return {
+        **whole,
+        "length": length,
+        "sampled": f"1 of {rate} deltas is in the tables; the journal has all" if rate != 1 else False,
+        "selection": ", ".join(f"{name} {render.cell(value)}" for name, value in asked.items()),
+        "tickers": tickers,
     }
 
 

@@ -41,6 +41,12 @@ def synthetic_source(options: SyntheticOptions) -> Source:
         raise UsageError(f"cannot list {options.markets} markets", hint="--markets takes 1 to 10000")
     if options.rate is not None and not 0 < options.rate <= 1e6:
         raise UsageError(f"--rate {options.rate:g} makes no sense", hint="give messages per second, above 0")
+    if options.seed < 0:
+        raise UsageError(f"--seed {options.seed} makes no sense", hint="give a whole number, 0 or more")
+    if options.limit is not None and options.limit < 1:
+        raise UsageError(f"--limit {options.limit} makes no sense", hint="give how many messages, 1 or more")
+    if not 1 <= options.lifetime_s <= 1e9:
+        raise UsageError(f"--lifetime {options.lifetime_s:g} makes no sense", hint="give seconds, 1 or more")
     return SyntheticSource(options)
 
 

@@ -129,9 +129,13 @@ class Exchange:
 
     def _new_key(self) -> None:
         path = self.private_key_path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        self.access.register(self.key_id, write_new_key(path))
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            public = write_new_key(path)
+        except OSError as error:
+            raise ConfigError(f"cannot write the key {path}: {error.strerror}", hint="choose another --keys") from None
+        self.access.register(self.key_id, public)
 
     async def _feed(self, source: Source) -> None:
         await source.run(self.hub)

@@ -172,7 +172,9 @@ def _check_private(status: os.stat_result, path: Path) -> None:
 def _private_key(pem: bytes, path: Path) -> PrivateKey:
     label = _PEM.search(pem)
     if label is None:
-        raise CredentialError(f"the key file {path} is not PEM", hint="it must begin with -----BEGIN PRIVATE KEY-----")
+        raise CredentialError(
+            f"the key file {path} is not PEM", hint="its first line must be a PEM header that says BEGIN PRIVATE KEY"
+        )
     kind = label[1].decode("ascii")
     if kind not in ("PRIVATE KEY", "RSA PRIVATE KEY") or b"ENCRYPTED" in pem:
         _refuse_kind(kind, path)

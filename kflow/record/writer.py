@@ -120,6 +120,8 @@ class WriterStatus:
     rows: Counter[str] = field(default_factory=Counter)  # by table
     errors: Counter[str] = field(default_factory=Counter)  # by class
     last_error: str = ""
+    # The thread ended over an error that no retry mends: only the next run stores the rest, from the journal.
+    failed: bool = False
     # Deltas that the sampling left out of the table.
     sampled: int = 0
     # Messages that are in the tables.
@@ -184,7 +186,7 @@ class Writer(threading.Thread):
             except (psycopg.Error, DatabaseError) as error:
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - a thread that died unheard would look like one that finished
-                self.failure = error
+                self.failure, self.status.failed = error, True
                 self._failed(error)
                 return
             delay_s = RETRY_FIRST_S if self.status.watermark > before else min(delay_s * 2, RETRY_MOST_S)

@@ -101,7 +101,7 @@ class Recorder:
         0.2, "longest time a received frame is only in the page cache", unit="s", bounds=(0.001, 3600)
     )
     queue_rows: int = _setting(
-        50_000,
+        200_000,
         "rows held in memory for the writer; beyond it the writer reads the journal",
         unit="rows",
         bounds=(100, None),
@@ -115,7 +115,9 @@ class Web:
     host: str = _setting("127.0.0.1", "address to listen on; another than loopback needs a token file")
     port: int = _setting(8001, "port to listen on; 0 takes any free one", bounds=(0, 65535))
     token_file: Path | None = _setting(
-        None, "file with the token that admin requests must carry, mode 0600; none: admin requests are refused"
+        None,
+        "file with the token that admin requests must carry, mode 0600; none: `web-token` in the data folder, which is "
+        "made on first use",
     )
 
 

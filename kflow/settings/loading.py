@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from kflow.errors import ConfigError
+from kflow.errors import ConfigError, UsageError
 from kflow.settings.groups import PREFIX, Bounds, Declaration, Settings, declared
 
 FILE_NAME = "kflow.toml"
@@ -32,7 +32,7 @@ def load(
     """Put the settings together. `flags` maps `group.name` to a typed value; None means the flag was not given.
 
     `environ` defaults to the process's, `file` to KFLOW_CONFIG or the kflow.toml of the current folder.
-    Raises ConfigError for an unknown key or a value that does not fit.
+    Raises ConfigError for an unknown key or a value that does not fit, UsageError for a flag that does not.
     """
     environ = os.environ if environ is None else environ
     known = {d.key: d for d in declared()}
@@ -41,7 +41,10 @@ def load(
     found.update(_from_environment(known, environ))
     for key, value in (flags or {}).items():
         if value is not None:
-            found[known[key].key] = (_checked(known[key], value, "the command line"), "flag")
+            try:
+                found[key] = (_checked(known[key], value, "the command line"), "flag")
+            except ConfigError as error:
+                raise UsageError(str(error), hint=error.hint) from None
     return _assembled(found)
 
 
@@ -68,7 +71,8 @@ def _from_file(known: Mapping[str, Declaration], path: Path | None) -> Iterator[
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="check the path and its mode") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read: {why}", hint="check the path and its mode") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}", hint="see docs/settings.md for an example") from None
     for group, values in table.items():

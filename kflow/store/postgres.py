@@ -43,6 +43,8 @@ _HINTS: Final = (
     ("no pg_hba.conf entry", "the server does not let this user in from this machine: see its pg_hba.conf"),
     ("does not exist", "create it, or correct DATABASE_URL"),
     ("could not translate host name", "correct the host in DATABASE_URL"),
+    ("failed to resolve host", "correct the host in DATABASE_URL"),
+    ("port number", "correct the port in DATABASE_URL: 1 to 65535, most often 5432"),
     ("No such file or directory", "is PostgreSQL running on this machine?"),
     ("Connection refused", "is PostgreSQL running, and on that port?"),
     ("timeout", "the server does not answer: is the host right, is a firewall between?"),

@@ -158,8 +158,9 @@ def find_session(conn: Connection, uuid: UUID) -> Session | None:
 def read_sessions(conn: Connection, ids: Iterable[int] | None = None) -> tuple[Session, ...]:
     """Sessions in order of their number. Raises UsageError naming every wanted one that does not exist."""
     wanted = None if ids is None else sorted(set(ids))
+    possible = None if wanted is None else [number for number in wanted if 0 < number < 2**31]
     with conn.cursor(row_factory=class_row(Session)) as cursor:
-        found = tuple(cursor.execute(_query("read"), {"ids": wanted}))
+        found = tuple(cursor.execute(_query("read"), {"ids": possible}))
     missing = set(wanted or ()) - {session.id for session in found}
     if missing:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,11 +23,11 @@ Component = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The judgement. `problems` are sentences for people."""
+    """The judgement. `problems` are sentences for people, by the component that has them."""
 
     status: str
     components: dict[str, Component]
-    problems: tuple[str, ...]
+    problems: Mapping[str, str]
 
     @property
     def well(self) -> bool:
@@ -34,8 +35,8 @@ class Health:
 
 
 def judge(service: Service, pulse: Pulse) -> Health:
-    """Judge the session now. Unhealthy means: frames cannot be kept, or none can come."""
-    problems: list[str] = []
+    """Judge the session now. Unhealthy means: frames cannot be kept, none can come, or no more rows will."""
+    problems: dict[str, str] = {}
     writer = service.writer()
     components = {
         "database": _database(writer, problems),
@@ -46,51 +47,58 @@ def judge(service: Service, pulse: Pulse) -> Health:
     }
     decisive = (components["journal"]["status"], components["orderbook_client"]["status"])
     status = next((bad for bad in (UNHEALTHY, NOT_INITIALIZED) if bad in decisive), HEALTHY)
-    return Health(status, components, tuple(problems))
+    if components["database"]["status"] == UNHEALTHY:
+        status = UNHEALTHY
+    return Health(status, components, problems)
 
 
-def _database(writer: WriterStatus | None, problems: list[str]) -> Component:
+def _database(writer: WriterStatus | None, problems: dict[str, str]) -> Component:
     if writer is None:
-        problems.append("the database has not been reached yet; the journal keeps everything until then")
+        problems["database"] = "the database has not been reached yet; the journal keeps everything until then"
         return {"status": NOT_INITIALIZED, "connected": False}
+    if writer.failed:
+        problems["database"] = (
+            f"no more rows are written ({writer.last_error}); the journal keeps everything, the next start loads it"
+        )
+        return {"status": UNHEALTHY, "connected": False}
     if not writer.connected:
         why = f" ({writer.last_error})" if writer.last_error else ""
-        problems.append(f"the database is away{why}; the journal keeps everything until it is back")
+        problems["database"] = f"the database is away{why}; the journal keeps everything until it is back"
         return {"status": DEGRADED, "connected": False}
     return {"status": HEALTHY, "connected": True}
 
 
-def _write_queue(service: Service, writer: WriterStatus | None, problems: list[str]) -> Component:
+def _write_queue(service: Service, writer: WriterStatus | None, problems: dict[str, str]) -> Component:
     seen: Component = {"messages_enqueued": service.recorder.total_messages}
     if writer is None:
         return {"status": NOT_INITIALIZED, **seen}
     lag_s = writer.lag_s
     if lag_s > LAG_S and writer.connected:
-        problems.append(f"the tables are {lag_s:.0f} s behind the journal")
+        problems["write_queue"] = f"the tables are {lag_s:.0f} s behind the journal"
     seen |= {"lag_s": round(lag_s, 3), "lag_messages": writer.lag_messages, "catching_up": writer.catching_up}
     return {"status": DEGRADED if lag_s > LAG_S else HEALTHY, **seen}
 
 
-def _client(service: Service, pulse: Pulse, problems: list[str]) -> Component:
+def _client(service: Service, pulse: Pulse, problems: dict[str, str]) -> Component:
     feed = service.feed
     seen: Component = {"connected": feed.connected, "last_message_age_s": message_age_s(service)}
     if feed.connected:
         if pulse.stale_s > PATIENCE_S:
-            problems.append(f"not every book has been live for {pulse.stale_s:.0f} s")
+            problems["orderbook_client"] = f"not every book has been live for {pulse.stale_s:.0f} s"
             return {"status": DEGRADED, **seen}
         return {"status": HEALTHY, **seen}
     seen["disconnected_s"] = round(pulse.disconnected_s, 1)
     why = f" ({feed.reason})" if feed.reason else ""
     if pulse.disconnected_s > PATIENCE_S:
-        problems.append(f"no connection to the venue for {pulse.disconnected_s:.0f} s{why}")
+        problems["orderbook_client"] = f"no connection to the venue for {pulse.disconnected_s:.0f} s{why}"
         return {"status": UNHEALTHY, **seen}
-    problems.append(f"{'reconnecting' if pulse.ever_connected else 'connecting'} to the venue{why}")
+    problems["orderbook_client"] = f"{'reconnecting' if pulse.ever_connected else 'connecting'} to the venue{why}"
     return {"status": DEGRADED if pulse.ever_connected else NOT_INITIALIZED, **seen}
 
 
-def _journal(service: Service, problems: list[str]) -> Component:
+def _journal(service: Service, problems: dict[str, str]) -> Component:
     if service.recorder.journal_failed:
-        problems.append("the journal cannot be written: nothing is received until it can (is the disk full?)")
+        problems["journal"] = "the journal cannot be written: nothing is received until it can (is the disk full?)"
         return {"status": UNHEALTHY}
     return {"status": HEALTHY, "bytes": service.recorder.journal_bytes}
 
@@ -119,7 +127,7 @@ def health_json(service: Service, pulse: Pulse) -> dict[str, Any]:
             "total": service.recorder.gaps.total(),
             "missing_messages": service.recorder.missing,
         },
-        "problems": list(health.problems),
+        "problems": list(health.problems.values()),
     }
 
 

@@ -137,6 +137,11 @@ async def serve(app: Starlette, host: str, port: int) -> AsyncIterator[Served]:
         listener.close()
 
 
+def require_free(host: str, port: int) -> None:
+    """Raises PortTaken or ConfigError where `serve` could not listen there now."""
+    _bind(host, port).close()
+
+
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,

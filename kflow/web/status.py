@@ -27,7 +27,7 @@ def status_json(service: Service, pulse: Pulse) -> dict[str, Any]:
         "version": kflow.__version__,
         "status": health.status,
         "ready": not unready(service, pulse),
-        "problems": list(health.problems),
+        "problems": list(health.problems.values()),
         "session": {
             "number": service.session_number(),
             "uuid": recorder.session,
@@ -80,6 +80,7 @@ def _database(service: Service) -> dict[str, Any] | None:
         return None
     return {
         "connected": writer.connected,
+        "failed": writer.failed,
         "catching_up": writer.catching_up,
         "lag_s": round(writer.lag_s, 3),
         "lag_messages": writer.lag_messages,

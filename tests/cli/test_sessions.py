@@ -64,7 +64,7 @@ def test_ls_filters(recorded: Kflow, options: tuple[str, ...], numbers: list[int
 def test_ls_in_the_other_formats(recorded: Kflow) -> None:
     assert recorded("sessions", "ls", "--format", "csv").out.startswith("session,state,started,")
     assert len(recorded("sessions", "ls", "--format", "ndjson").out.splitlines()) == 2
-    assert "2025-12-29 09:20:00Z" in recorded("sessions", "ls").out
+    assert "2025-12-29 09:20Z" in recorded("sessions", "ls").out
 
 
 def test_show_tells_selection_markets_and_gaps(recorded: Kflow) -> None:
