@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import websockets
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from kflow.clock import Clock
+from kflow.clock import NS_PER_S, Clock
 from kflow.errors import JournalError, KflowError, VenueRefused
 from kflow.kalshi import refusals, wire
 from kflow.kalshi.auth import ApiKey
@@ -24,6 +24,8 @@ from kflow.kalshi.transport import FastConnection
 LOOK_S: Final = 0.1
 # Why a connection ended that we ended ourselves.
 STOPPED: Final = "kflow stopped"
+# A command that the venue refuses within this time of the start was wrong from the start.
+SETTLING_NS: Final = 60 * NS_PER_S
 _REFUSING: Final = frozenset({401, 403, 429})
 _HANDSHAKE: Final = "the WebSocket handshake"
 
@@ -93,7 +95,12 @@ class Feed:
         self._ending = Ending.ERROR
 
     async def run(self) -> None:
-        """Listen until cancelled. Raises VenueRefused where the very first handshake is refused for our key."""
+        """Listen until cancelled.
+
+        Raises VenueRefused where the very first handshake is refused for our key, or a command in the first minute:
+        then the settings are wrong. Later refusals do not end a recording that has begun.
+        """
+        began_ns = self._clock.mono_ns()
         while True:
             refused = False
             try:
@@ -105,8 +112,10 @@ class Feed:
                     raise self._refused(error) from None
             except (OSError, TimeoutError, WebSocketException) as error:
                 reason = f"no connection: {type(error).__name__}: {error}"
-            except VenueRefused:
-                raise
+            except VenueRefused as error:
+                if self._clock.mono_ns() - began_ns < SETTLING_NS:
+                    raise
+                reason, refused = str(error), True
             except KflowError as error:
                 reason = str(error)
             self.status.connected = False

@@ -134,7 +134,7 @@ class JournalDecoder:
             self._grids.update({facts.ticker: facts.price_ranges for facts in mark})
 
     def _protocol(self, connection: int) -> FeedProtocol:
-        """A truth log has no CONNECTED records: its connections begin with their first frame."""
+        """A connection whose beginning was not kept begins with its first frame."""
         return self.protocols.setdefault(connection, self._new(use_yes_price=False))
 
     def _new(self, *, use_yes_price: bool) -> FeedProtocol:
