@@ -139,11 +139,13 @@ async def http(running: Running, service: Service, say: Say) -> AsyncIterator[No
 async def tell(service: Service) -> None:
     """Say on stderr what falls ill and what is well again, until cancelled or the session ends."""
     pulse, changes = Pulse(service), Changes()
-    while not service.draining():
+    while True:
+        await service.clock.sleep(LOOK_S)
+        if service.draining():
+            return
         pulse.look()
         for sentence in changes.since(judge(service, pulse)):
             _log.warning("%s", sentence)
-        await service.clock.sleep(LOOK_S)
 
 
 def checked(settings: Settings, *, duration_s: float | None, say: Say) -> Settings:
