@@ -23,7 +23,7 @@ demo: $(READY) ## record a synthetic market end to end and prove the copy equal:
 	$(BIN)/python examples/record_and_replay.py
 
 test: $(READY) lint types ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 -q -m "not slow and not faults"
 
 lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check .
