@@ -209,7 +209,7 @@ async def baseline(url: str, dsn: str, messages: int) -> dict[str, Any]:
                 if not seen:
                     begun, cpu = time.perf_counter(), cpu_s()
                 seen += 1
-                _baseline_apply(books, frame, writer.rows)
+                baseline_apply(books, frame, writer.rows)
                 if seen >= messages:
                     break
         received = time.perf_counter() - begun
@@ -219,7 +219,7 @@ async def baseline(url: str, dsn: str, messages: int) -> dict[str, Any]:
         return {"stored": True, "received_s": received, "durable_s": durable, "cpu_s": cpu_s() - cpu}
 
 
-def _baseline_apply(books: dict[tuple[str, str], SortedDict], frame: dict[str, Any], rows: Any) -> None:
+def baseline_apply(books: dict[tuple[str, str], SortedDict], frame: dict[str, Any], rows: Any) -> None:
     msg = frame["msg"]
     price, change = Decimal(msg["price_dollars"]), Decimal(msg["delta_fp"])
     book = books[msg["market_ticker"], msg["side"]]
