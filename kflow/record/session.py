@@ -245,7 +245,7 @@ def _recover(
     writer = SessionWriter(conn, number, sample_rate=card.sample_rate)
     before = writer.watermark()
     found = survey(JournalReader(directory), before)
-    tell_missing(directory, card, found, clock)
+    tell_missing(directory, card, found, clock, watermark=before)
     after = load_journal(writer, JournalReader(directory))
     ended_ns = card.started_ns if found.last is None else found.last.wall_ns
     sessions.close_session(conn, number, ended_ns, "recovered")

@@ -55,8 +55,11 @@ def _look(reader: JournalReader, start: int, end: int, found: Survey) -> None:
             found.heard_ns = record.wall_ns
 
 
-def tell_missing(directory: Path, card: NewSession, found: Survey, clock: Clock) -> None:
-    """Journal what the survey found and nothing in the journal says. Raises JournalError."""
+def tell_missing(directory: Path, card: NewSession, found: Survey, clock: Clock, *, watermark: int) -> None:
+    """Journal what the survey found and nothing in the journal says. Raises JournalError.
+
+    Behind the watermark, even where a power cut left less of the journal than the database has stored.
+    """
     last = found.last
     if last is None or _was_told(last):
         return
@@ -67,7 +70,7 @@ def tell_missing(directory: Path, card: NewSession, found: Survey, clock: Clock)
         holes.append(Hole(GapKind.DOWNTIME, since_ns, now_ns, "kflow was not running"))
     if not holes:
         return
-    journal = JournalWriter(directory, card.uuid)
+    journal = JournalWriter(directory, card.uuid, at_least=watermark)
     for hole in holes:
         payload = msgspec.json.encode(hole)
         journal.append_record(RecordKind.GAP, last.connection, now_ns, clock.mono_ns(), payload)

@@ -169,6 +169,8 @@ class Writer(threading.Thread):
         # Everything up to this journal offset is stored or carries no rows.
         self._position = 0
         self._leaving = threading.Event()
+        # Nothing more comes, and somebody waits for the rest to be written.
+        self._hurried = threading.Event()
         # Everything that was handed over is in the tables, and no more will come.
         self._finished = False
         # Why the thread ended before it was asked to; nothing is lost, the journal has it.
@@ -190,7 +192,8 @@ class Writer(threading.Thread):
                 self._failed(error)
                 return
             delay_s = RETRY_FIRST_S if self.status.watermark > before else min(delay_s * 2, RETRY_MOST_S)
-            self._leaving.wait(delay_s)
+            if self._hurried.wait(delay_s):  # whoever drains has no time for long waits
+                self._leaving.wait(RETRY_FIRST_S)
 
     def _failed(self, error: Exception) -> None:
         self.status.connected = False
@@ -263,6 +266,7 @@ class Writer(threading.Thread):
     def stop(self, within_s: float) -> bool:
         """Write what is left, for at most `within_s`. True when everything is in the tables."""
         self._handoff.close()
+        self._hurried.set()
         self.join(within_s)
         self._leaving.set()
         return self._finished

@@ -76,8 +76,12 @@ class JournalWriter:
         *,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
         checkpoint: Callable[[], bytes] | None = None,
+        at_least: int = 0,
     ) -> None:
-        """Start a journal, or a new segment of one that is there. Raises JournalError if it cannot be written."""
+        """Start a journal, or a new segment of one that is there, at logical offset `at_least` or behind what is there.
+
+        Raises JournalError if it cannot be written.
+        """
         self.directory, self.session = directory, session
         self._segment_bytes = segment_bytes
         self._checkpoint = checkpoint
@@ -97,9 +101,7 @@ class JournalWriter:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync_folder(directory.parent)
-            existing = segment_paths(directory)
-            if existing:  # go on behind what is there, torn or not
-                self.offset = existing[-1][0] + existing[-1][1].stat().st_size
+            self.offset = max(at_least, _end_of(directory))
             self._open_segment(b"")
         except OSError as error:
             raise _unwritable(directory, error) from error
@@ -253,6 +255,20 @@ def _write_all(fd: int, start: int, data: bytes) -> None:
         os.ftruncate(fd, start)
         os.lseek(fd, start, os.SEEK_SET)
         raise
+
+
+def _end_of(directory: Path) -> int:
+    """Logical offset behind what is there, torn or not. A segment that had not even its header is removed: whoever
+    began it was killed over it, and its name is wanted.
+    """
+    existing = segment_paths(directory)
+    while existing:
+        first, path = existing.pop()
+        size = path.stat().st_size
+        if size >= HEADER_SIZE:
+            return first + size
+        path.unlink()
+    return 0
 
 
 def _sync_folder(path: Path) -> None:

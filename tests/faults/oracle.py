@@ -173,7 +173,9 @@ def _judge_session(conn: psycopg.Connection[Any], session: int, directory: Path,
             lost += 1
     over = sum(count for count in rows.values() if count > 0)
     if lost or over:
-        found.notes.append(f"session {session}: {lost} frames in no row, {over} rows of no frame")
+        query = "SELECT state, journal_offset FROM rl_sessions JOIN rl_watermarks ON session_id = id WHERE id = %s"
+        state = conn.execute(query, [session]).fetchone()
+        found.notes.append(f"session {session} {state}: {lost} frames in no row, {over} rows of no frame; {directory}")
     found.lost += lost
     found.duplicated += over
     return list(heard.values())

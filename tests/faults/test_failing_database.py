@@ -149,7 +149,7 @@ async def cut_commits(folder: Path, database: Database, cuts: int, seed: int, re
                 (proxy.cut_before if number % 2 else proxy.cut_after)(b"COMMIT")
                 await asyncio.to_thread(wait_for, "a COMMIT", lambda: proxy.armed == 0)
             said, _ = await asyncio.to_thread(rig.end, process)
-            assert said["stored"]
+            assert said["stored"], rig.log()
             found = await asyncio.to_thread(rig.judge)
         made = proxy.cuts
     assert made >= cuts

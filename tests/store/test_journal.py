@@ -199,6 +199,30 @@ def test_a_writer_goes_on_behind_a_torn_end(tmp_path: Path) -> None:
     assert [d.torn for d in reader.damage] == [True]
 
 
+@pytest.mark.parametrize("size", [0, 1, HEADER_SIZE - 1])
+def test_a_writer_takes_the_name_of_a_segment_that_never_began(tmp_path: Path, size: int) -> None:
+    """As a process leaves it that is killed between making the file and writing its header."""
+    journal = written(tmp_path, [b"first"])
+    end = journal.offset
+    journal.close()
+    (tmp_path / f"{end:020d}.kfj").write_bytes(b"K" * size)
+    assert frames_of(tmp_path) == [b"first"]
+    written(tmp_path, [b"second"]).close()
+    assert frames_of(tmp_path) == [b"first", b"second"]
+
+
+def test_a_writer_can_be_told_to_leave_a_hole(tmp_path: Path) -> None:
+    written(tmp_path, [b"first"]).close()
+    end = JournalReader(tmp_path).size()
+    journal = JournalWriter(tmp_path, SESSION, at_least=end + 1000)
+    journal.append_frames(1, 0, 0, [b"second"])
+    journal.close()
+    reader = JournalReader(tmp_path)
+    assert [record.payload for record in reader.records()] == [b"first", b"second"]
+    assert [(d.offset, d.end, d.torn) for d in reader.damage] == [(end, end + 1000, False)]
+    assert frames_of(tmp_path, end + 1000) == [b"second"]
+
+
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="no journal"):
         JournalReader(tmp_path)
