@@ -147,8 +147,8 @@ PUBLIC = serialization.PublicFormat.SubjectPublicKeyInfo
 @pytest.mark.parametrize(
     ("content", "said", "hint"),
     [
-        (b"", "is not PEM", "must begin with"),
-        (b"\x00\x01" * 999, "is not PEM", "must begin with"),
+        (b"", "is not PEM", "says BEGIN PRIVATE KEY"),
+        (b"\x00\x01" * 999, "is not PEM", "says BEGIN PRIVATE KEY"),
         (ED25519.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, NONE), "holds an OpenSSH key", "ssh-keygen"),
         (RSA.private_bytes(PEM, PKCS8, PASSWORD), "holds an encrypted key", "openssl pkey"),
         (RSA.private_bytes(PEM, PKCS1, PASSWORD), "holds an encrypted key", "openssl pkey"),
