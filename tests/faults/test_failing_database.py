@@ -145,6 +145,8 @@ async def cut_commits(folder: Path, database: Database, cuts: int, seed: int, re
             process = rig.start()
             await asyncio.to_thread(rig.until_grown, 100_000)
             for number in range(cuts):
+                stored = watermark(database.dsn)
+                await asyncio.to_thread(wait_for, "more rows", lambda: watermark(database.dsn) > stored)  # noqa: B023
                 await asyncio.sleep(chance.uniform(0.0, 0.3))
                 (proxy.cut_before if number % 2 else proxy.cut_after)(b"COMMIT")
                 await asyncio.to_thread(wait_for, "a COMMIT", lambda: proxy.armed == 0)
