@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 
 from kflow.cli.main import run
+from kflow.testing import process
+from kflow.testing.postgres import Database
+from kflow.testing.process import Shell
+from kflow.testing.venue import LocalVenue, LocalVenueProcess
+
+CANARY = "cAnArY7"
 
 
 @dataclass(frozen=True)
@@ -55,3 +61,42 @@ def kflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     yield call
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def venue() -> Iterator[LocalVenueProcess]:
+    with LocalVenueProcess("--synthetic", "busy", "--markets", "3", "--rate", "200") as running:
+        yield running
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, database: Database, venue: LocalVenueProcess) -> Shell:
+    """A shell in which `kflow ingest` works: a database, a venue and its key."""
+    return Shell(tmp_path, {**keyed(venue), "DATABASE_URL": database.dsn, "KFLOW__WEB__PORT": "0"})
+
+
+def keyed(venue: LocalVenue | LocalVenueProcess) -> dict[str, str]:
+    return {
+        "KFLOW__KALSHI__EXCHANGE": venue.rest.removesuffix("/trade-api/v2"),
+        "KALSHI_API_KEY_ID": venue.key_id,
+        "KALSHI_PRIVATE_KEY_PATH": str(venue.private_key_path),
+    }
+
+
+def refused(done: process.Outcome, code: int, *words: str) -> None:
+    """One sentence, one hint, the exit code, and nothing else that would frighten."""
+    assert done.code == code, done
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert [line.partition(":")[0] for line in lines[-2:]] == ["error", "hint"], done.err
+    assert lines[-1].removeprefix("hint: ")
+    for word in words:
+        assert word in done.err, done.err
+    assert "Traceback" not in done.err
+    assert "not expected" not in done.err
+    assert CANARY not in done.err
