@@ -39,6 +39,7 @@ class Batch:
         self.opened: list[tuple[int, int, str]] = []  # (connection, opened_ns, url)
         self.closed: list[tuple[int, int, str]] = []  # (connection, closed_ns, reason)
         self.endings: list[Ending] = []  # in their order; a later one of the same gaps replaces an earlier
+        self.gap_since = False  # a gap came since the last of them
         self.days: set[int] = set()  # since 1970, UTC
         self.sampled_out = 0
         self.last_ns = 0
@@ -123,9 +124,11 @@ class RowPacker:
         else:
             return
         last = batch.endings[-1] if batch.endings else None
-        if last is not None and last._replace(ended_ns=0) == ending._replace(ended_ns=0) and not chunk.gaps:
+        same = last is not None and last._replace(ended_ns=0) == ending._replace(ended_ns=0)
+        if same and not (batch.gap_since or chunk.gaps):
             batch.endings.pop()  # the same gaps wait for the last of their markets
         batch.endings.append(ending)
+        batch.gap_since = False
 
     def _event(
         self, event: FeedEvent, recv_ns: int, connection: int, rows: dict[copy.BinaryTable, list[bytes]]
@@ -193,6 +196,7 @@ class RowPacker:
     def _rest(self, chunk: Chunk, batch: Batch, rows: dict[copy.BinaryTable, list[bytes]]) -> None:
         gaps = rows[copy.GAPS]
         session, connection = self._session_id, chunk.connection
+        batch.gap_since = batch.gap_since or bool(chunk.gaps)
         for gap in chunk.gaps:
             if gap.sid is not None:
                 self._lossy.add((connection, gap.sid))

@@ -16,7 +16,7 @@ from typing import Final
 import psycopg
 
 from kflow.clock import NS_PER_S, Clock
-from kflow.errors import DatabaseError
+from kflow.errors import DatabaseError, DataError
 from kflow.record.handoff import Handoff
 from kflow.record.markets import MarketIds
 from kflow.record.rows import Batch, RowPacker
@@ -216,6 +216,8 @@ class Writer(threading.Thread):
     def _resume(self, writer: SessionWriter) -> None:
         """Find out what the database has, and go on from there."""
         committed, believed = writer.watermark(), self.status.watermark
+        if committed > self._journal_offset():  # to go on would skip what is still to be received
+            raise DataError(f"the watermark of session {self._session_id} is beyond the end of its journal")
         unconfirmed, self._unconfirmed = self._unconfirmed, []
         self.status.watermark = committed
         if unconfirmed and committed == unconfirmed[-1].end:
