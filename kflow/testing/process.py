@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,10 @@ class Command:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
+        # A test that waits for what does not come must fail, not hang.
+        self._watchdog = threading.Timer(2 * PATIENCE_S, process.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
         self.said: list[str] = []  # lines of stderr that were read
 
     def wait_for(self, words: str) -> str:
@@ -102,6 +107,7 @@ class Command:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watchdog.cancel()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

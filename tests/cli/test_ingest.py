@@ -67,8 +67,6 @@ def test_a_writer_that_dies_is_told_of_at_once_and_nothing_is_lost(recorder: She
     """Somebody moves the watermark below a running writer: it must not go on."""
     with recorder.start("ingest") as ingest:
         line = ingest.wait_for("/rl/health")
-        while 'kflow_db_rows_total{table="rl_orderbook_deltas"}' not in metrics(line):
-            assert ingest.process.poll() is None
         with database.connect(autocommit=True) as conn:
             conn.execute("UPDATE rl_watermarks SET journal_offset = journal_offset + 1000000000")
             ingest.wait_for("no more rows are written")
