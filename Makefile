@@ -35,8 +35,8 @@ types: $(READY) ## mypy --strict
 bench: $(READY) ## every benchmark in its quick form; each ends in a line of JSON
 	@set -e; for script in $$(grep -lE "report\(" bench/*.py | grep -v measure.py); do echo "== $$script"; $(BIN)/python $$script --quick; done
 
-faults: $(READY) ## the long form of the fault tests: kills, cuts, a full disk
-	$(BIN)/python -m pytest -q -m faults tests/faults
+faults: $(READY) ## the fault tests, long forms too: kills, cuts, full disks; figures to bench/reliability.json
+	$(BIN)/python -m pytest -q tests/faults --figures bench/reliability.json
 
 soak: $(READY) ## one hour at 1,000 messages a second
 	$(BIN)/python bench/soak.py

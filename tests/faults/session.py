@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -24,6 +25,7 @@ from kflow.record.recorder import Plan
 from kflow.record.session import RecordingOptions, RecordingSession, new_card
 from kflow.session.chunks import MarketFacts
 from kflow.testing.postgres import Database
+from kflow.testing.proxy import Proxy
 from kflow.testing.venue import MARKET, LocalVenue, listing
 
 SECOND = "INXD-25JAN03-B5937"
@@ -75,6 +77,7 @@ class Recording:
     clock: HastyClock
     database: Database
     directory: Path
+    proxy: Proxy | None = None
     amounts: random.Random = field(default_factory=lambda: random.Random(1))
 
     def note(self) -> None:
@@ -107,6 +110,13 @@ class Recording:
             while self.session.recorder.status.gaps[kind] < count:
                 await self.watch.changed()
 
+    async def gap_or_closed(self) -> None:
+        """Until the first thing was found wrong."""
+        status = self.session.recorder.status
+        async with asyncio.timeout(30):
+            while self.feed.status.connected and not status.gaps.total():
+                await self.watch.changed()
+
     def rows(self, query: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.database.dsn) as conn:
             return conn.execute(query).fetchall()  # type: ignore[arg-type]
@@ -114,9 +124,15 @@ class Recording:
 
 @asynccontextmanager
 async def recording(
-    folder: Path, database: Database, *, faults: Iterable[Fault] = (), live: bool = True, seed: int = 7
+    folder: Path,
+    database: Database,
+    *,
+    faults: Iterable[Fault] = (),
+    live: bool = True,
+    seed: int = 7,
+    line: Callable[[tuple[str, int]], Proxy] | None = None,
 ) -> AsyncIterator[Recording]:
-    """Recorded from the first frame; what follows the block is drained into the tables."""
+    """Recorded from the first frame, over a `line` if one is given; what follows the block is drained to the tables."""
     clock = HastyClock()
     plan = Plan(
         markets=tuple(MarketFacts(market, list(listing(market).price_ranges)) for market in (MARKET, SECOND)),
@@ -135,11 +151,16 @@ async def recording(
             root, plan, lambda: database.connect(autocommit=True), card=card, clock=clock, options=options
         )
         session.begin()
-        feed = Feed(venue.ws, venue.key, session.recorder, clock=clock, backoff=Backoff(random.Random(seed)))
+        url = urlsplit(venue.ws)
+        assert url.hostname is not None
+        assert url.port is not None
+        proxy = None if line is None else await line((url.hostname, url.port)).__aenter__()
+        address = venue.ws if proxy is None else url._replace(netloc=f"127.0.0.1:{proxy.port}").geturl()
+        feed = Feed(address, venue.key, session.recorder, clock=clock, backoff=Backoff(random.Random(seed)))
         watch = Watch(session.books)
         session.books._subscriptions = (watch,)
         running = asyncio.create_task(feed.run())
-        found = Recording(session, venue, feed, watch, clock, database, folder)
+        found = Recording(session, venue, feed, watch, clock, database, folder, proxy)
         found.note()
         try:
             if live:
@@ -149,3 +170,5 @@ async def recording(
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             assert await session.end(), "the tables do not hold everything"
+            if proxy is not None:
+                await proxy.__aexit__(None, None, None)
