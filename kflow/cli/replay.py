@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 app = new_app(help="Give recorded sessions back: verify, export, serve.")
 
-SESSIONS = "Sessions, for example 3, 1-40 or 1,4,7-9."
+SESSIONS = "Sessions, for example 3, 1-40 or 1,4,7-9; of a range, those there are."
 _COLUMNS = (
     "session",
     "equal",
@@ -52,11 +53,11 @@ def verify(
     from kflow.wiring import database
 
     chosen = render.chosen(form, as_json)
-    numbers = load.parse_sessions(session)
-    if journal is not None and len(numbers) > 1:
+    if journal is not None and len(load.parse_sessions(session)) > 1:
         raise UsageError("--journal is the journal of one session", hint="verify one session at a time")
     verdicts: list[Verdict] = []
     with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        numbers = load.recorded_sessions(conn, session)
         counted = sessions.list_sessions(conn, numbers)
         rows = sum(one.deltas + one.snapshots + one.trades + one.tickers + one.frames + one.gaps for one in counted)
         with render.progress("verify", 2 * rows, unit="rows") as advance:
@@ -147,6 +148,7 @@ def export(
         postgres.connect(dsn, autocommit=True) as conn,
         render.progress("export", None, unit="events") as advance,
     ):
+        request = replace(request, sessions=load.recorded_sessions(conn, sessions))
         report = exporting.export(conn, request, progress=advance)
     _show_exports(report, render.Format.JSON if as_json else render.Format.TABLE)
 

@@ -85,6 +85,19 @@ def parse_sessions(text: str) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
+def recorded_sessions(conn: Connection, text: str) -> tuple[int, ...]:
+    """Numbers of the sessions that `text` names. Of a range those that were recorded, for 1-40 means up to 40.
+
+    Raises UsageError where there are none. One that is named by itself is in the answer whether there is one or not.
+    """
+    numbers, named = parse_sessions(text), {int(part) for part in text.split(",") if part.strip().isdecimal()}
+    there = {session.id for session in sessions.read_sessions(conn)}
+    found = tuple(number for number in numbers if number in there or number in named)
+    if not found:
+        raise UsageError(f"no session is recorded in {text}", hint="kflow sessions ls shows those there are")
+    return found
+
+
 def parse_time(text: str) -> int:
     """A moment as people write it, in ns since 1970: a date, or RFC 3339; UTC where no zone is given.
 

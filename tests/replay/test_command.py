@@ -78,6 +78,17 @@ def test_a_range_is_a_table(kflow: Kflow, stored: Stored, store: Store) -> None:
     assert [json.loads(line)["session"] for line in out.splitlines()] == [1, 2]
 
 
+def test_a_range_is_of_the_sessions_there_are(kflow: Kflow, stored: Stored) -> None:
+    code, out, _ = kflow("verify", "--session", "1-40", "--format", "ndjson")
+    assert (code, [json.loads(line)["session"] for line in out.splitlines()]) == (0, [1])
+    assert kflow("export", "--out", "o", "--sessions", "1-40", "--format", "csv")[0] == 0
+    for words in (("verify", "--session", "2-40"), ("export", "--out", "o", "--sessions", "2-40")):
+        code, _, err = kflow(*words)
+        assert code == 2
+        assert "no session is recorded in 2-40" in err
+    assert "no session has the number 7" in kflow("verify", "--session", "1-3,7")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
