@@ -56,7 +56,11 @@ class Guard:
         if (stream or write) and not access.trusts(headers.get("origin"), host):
             return 403, "pages of another origin may not write or open a stream", "use a program, or our own page"
         if (write or access.guarded) and not access.admits(headers.get("authorization")):
-            return 401, "this needs the token", "send `Authorization: Bearer …` with the token of web.token_file"
+            return (
+                401,
+                "this needs the token",
+                "send `Authorization: Bearer …` with the token of web.token_file, or of web-token in the data folder",
+            )
         if (length := headers.get("content-length")) and (not length.isdecimal() or int(length) > BODY_BYTES):
             return 413, f"a body of more than {BODY_BYTES} bytes", "nothing here takes so much"
         return None

@@ -112,3 +112,17 @@ def test_resyncs_and_reconnects_are_counted(tmp_path: Path, database: Database) 
             assert sum(value for name, value in found.items() if name.startswith("kflow_ws_reconnects_total")) == 1
             ingest.signal(signal.SIGTERM)
             assert ingest.end().code == 0
+
+
+def test_the_token_of_the_data_folder_ends_a_session_in_order(recorder: Shell) -> None:
+    with recorder.start("ingest") as ingest:
+        url = ingest.wait_for("/rl/health").partition("at ")[2].partition("/rl")[0]
+        assert httpx.post(f"{url}/rl/admin/stop", trust_env=False).status_code == 401
+        file = recorder.folder / "data" / "web-token"
+        assert file.stat().st_mode & 0o777 == 0o600
+        token = {"Authorization": f"Bearer {file.read_text().strip()}"}
+        assert httpx.post(f"{url}/rl/admin/stop", headers=token, trust_env=False).status_code == 202
+        done = ingest.end()
+    assert done.code == 0
+    assert "stored    yes" in done.out
+    assert token["Authorization"].removeprefix("Bearer ") not in done.out + done.err
