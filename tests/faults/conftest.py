@@ -43,4 +43,4 @@ def _write_figures(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     target = request.config.getoption("--figures", default=None)
     if target and _FIGURES:
-        Path(target).write_text(json.dumps(_FIGURES, indent=1) + "\n")
+        Path(target).write_text("[\n" + ",\n".join(map(json.dumps, _FIGURES)) + "\n]\n")

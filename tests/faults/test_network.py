@@ -26,7 +26,7 @@ async def test_a_line_that_is_cut_again_and_again(
             for _ in range(chance.randint(1, 30)):
                 found.delta()
                 found.delta(SECOND)
-            await asyncio.sleep(chance.uniform(0.0, 0.02))  # some of it is under way
+            await asyncio.sleep(chance.uniform(0.0, 0.003))  # some of it is under way
             found.proxy.cut()
             started = time.monotonic()
             await found.gap("disconnect", turn)
