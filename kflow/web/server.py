@@ -168,6 +168,8 @@ def _bind(host: str, port: int) -> socket.socket:
         address = "127.0.0.1" if host == "localhost" else host
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         listener = socket.create_server((address, port), family=family, backlog=128)
+        # What it accepts inherits this: asyncio would set it only on sockets made with a protocol number.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port) from None
