@@ -85,16 +85,12 @@ class SessionWriter:
             self._days.add(day)
 
 
-def load_journal(
-    writer: SessionWriter, reader: JournalReader, *, end: int | None = None, done: Callable[[Batch], None] | None = None
-) -> int:
+def load_journal(writer: SessionWriter, reader: JournalReader, *, end: int | None = None) -> int:
     """Store what the journal holds behind the watermark, up to `end`. Returns the new watermark."""
     position = writer.watermark()
     for chunks in _batches(read_chunks(reader, position, end)):
-        batch = writer.write(position, chunks)
+        writer.write(position, chunks)
         position = chunks[-1].end
-        if done is not None:
-            done(batch)
     return position
 
 

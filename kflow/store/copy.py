@@ -307,8 +307,3 @@ def pack_delta(
         return DELTAS.pack(recv_ns, venue_us, seq, change, size, session_id, connection, sid, market_id, price, side,
                            flags)
     # fmt: on
-
-
-def write_deltas(cursor: Cursor, packed: bytes) -> None:
-    """Send rows made by `pack_delta` or `DELTAS.pack_rows` in the cursor's transaction."""
-    DELTAS.write(cursor, packed)

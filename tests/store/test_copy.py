@@ -172,6 +172,6 @@ def test_nothing_is_sent_for_no_rows(conn: Connection) -> None:
 def test_deltas_are_written_in_the_caller_s_transaction(conn: Connection) -> None:
     ensure_day(conn, T0)
     with conn.transaction(force_rollback=True), conn.cursor() as cursor:
-        copy.write_deltas(cursor, pack_delta(*GOOD_DELTA))
+        copy.DELTAS.write(cursor, pack_delta(*GOOD_DELTA))
         assert stored(conn, DELTAS) == [GOOD_DELTA]
     assert stored(conn, DELTAS) == []
