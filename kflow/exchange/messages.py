@@ -26,19 +26,26 @@ LIFECYCLE: Final = "market_lifecycle_v2"
 SNAPSHOT_TYPE: Final = "orderbook_snapshot"
 DELTA_TYPE: Final = "orderbook_delta"
 
+FILL: Final = "fill"
+USER_ORDERS: Final = "user_orders"
+MARKET_POSITIONS: Final = "market_positions"
+ORDER_GROUPS: Final = "order_group_updates"
+
 # Channels whose frames carry no seq (protocol section 3.5).
-UNSEQUENCED: Final = frozenset({TICKER, "fill", "user_orders", "market_positions"})
+UNSEQUENCED: Final = frozenset({TICKER, FILL, USER_ORDERS, MARKET_POSITIONS})
+# Channels on which each user sees only what is theirs.
+PRIVATE: Final = frozenset({FILL, USER_ORDERS, MARKET_POSITIONS, ORDER_GROUPS})
 CHANNELS: Final = frozenset(
     {
         ORDERBOOK,
         TRADE,
         TICKER,
         LIFECYCLE,
-        "fill",
-        "user_orders",
-        "market_positions",
+        FILL,
+        USER_ORDERS,
+        MARKET_POSITIONS,
         "multivariate_market_lifecycle",
-        "order_group_updates",
+        ORDER_GROUPS,
         "communications",
         "cfbenchmarks_value",
         "cfbenchmarks_value_5hz",
@@ -46,7 +53,7 @@ CHANNELS: Final = frozenset(
     }
 )
 # Channels that never filter by market.
-UNFILTERED: Final = frozenset({LIFECYCLE, "multivariate_market_lifecycle", "order_group_updates", "communications"})
+UNFILTERED: Final = frozenset({LIFECYCLE, "multivariate_market_lifecycle", ORDER_GROUPS, "communications"})
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +69,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     change: int = 0  # of a delta, signed; the size of a trade
     levels: tuple[tuple[Level, ...], tuple[Level, ...]] | None = None  # of a snapshot, indexed by Side
     step: int = 1  # how far it moves seq: other than 1 only where a recording has a hole
+    # The user it concerns: a message of a private channel goes to that user's sockets only; an order book message goes
+    # to all, but theirs get `own_body`.
+    account: str = ""
+    own_body: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Mischief:
     def steps(self, link: Link, message: Message) -> list[Step]:
         """What one message becomes on one connection."""
         subscription = link.subscriptions.of(message.channel)
-        if subscription is None or not subscription.wants(message.market):
+        if subscription is None or not link.subscriptions.concerns(message):
             return []
         picked = self._injector.pick(link, message)
         if picked is None:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from kflow.exchange.hub import Hub
 from kflow.exchange.listing import Listing
-from kflow.exchange.market import Quote, Venue, ticker_body
-from kflow.exchange.messages import (
-    DELTA_TYPE,
-    ORDERBOOK,
-    SNAPSHOT_TYPE,
-    TICKER,
-    TRADE,
-    Message,
-    Style,
-    delta_body,
-    delta_prefix,
-    delta_suffix,
-    legacy_delta,
-    price_texts,
-    snapshot_body,
-    trade_body,
-)
+from kflow.exchange.market import Venue
+from kflow.exchange.writer import Writer
 from kflow.market.events import Level
-from kflow.market.times import format_rfc3339_us
 
 
 class Source(Protocol):
@@ -40,41 +24,6 @@ class Source(Protocol):
 
     async def run(self, hub: Hub) -> None:
         """Send everything, at its pace. Returns when there is no more."""
-
-
-class Writer:
-    """Makes messages of one market."""
-
-    def __init__(self, listing: Listing, style: Style) -> None:
-        self.listing: Final = listing
-        self._style = style
-        self._prefix = delta_prefix(listing.ticker, listing.market_id)
-
-    def deltas(self, changes: Iterable[tuple[int, int, int]], venue_us: int) -> list[Message]:
-        """One group: changes (side, price, signed size) that share an exchange µs."""
-        market, prefix, texts = self.listing.ticker, self._prefix, price_texts()
-        suffix = delta_suffix(venue_us, format_rfc3339_us(venue_us))
-        messages = []
-        for side, price, change in changes:
-            body = delta_body(prefix, side, texts[price], change, suffix)
-            if self._style.legacy:
-                body = legacy_delta(body, price, change)
-            messages.append(Message(ORDERBOOK, DELTA_TYPE, market, body, venue_us, side, price, change))
-        return messages
-
-    def snapshot(self, levels: tuple[Sequence[Level], Sequence[Level]], venue_us: int) -> Message:
-        book = (tuple(levels[0]), tuple(levels[1]))
-        body = snapshot_body(self.listing.ticker, self.listing.market_id, book, style=self._style)
-        return Message(ORDERBOOK, SNAPSHOT_TYPE, self.listing.ticker, body, venue_us, levels=book)
-
-    def trade(self, trade_id: str, fill: tuple[int, int, int], venue_us: int) -> Message:
-        """`fill`: YES price, size, side the taker bought."""
-        price, size, taker = fill
-        body = trade_body(self.listing.ticker, trade_id, price, size, taker, venue_us)
-        return Message(TRADE, TRADE, self.listing.ticker, body, venue_us, taker, price, size)
-
-    def ticker(self, quote: Quote, venue_us: int) -> Message:
-        return Message(TICKER, TICKER, self.listing.ticker, ticker_body(self.listing, quote, venue_us), venue_us)
 
 
 class ManualSource:

@@ -23,6 +23,7 @@ from kflow.exchange.commands import (
 )
 from kflow.exchange.messages import (
     ORDERBOOK,
+    PRIVATE,
     SNAPSHOT_TYPE,
     TICKER,
     UNFILTERED,
@@ -116,8 +117,16 @@ class Limits(msgspec.Struct, frozen=True):
 class Subscriptions:
     """All subscriptions of one socket."""
 
-    def __init__(self, venue: VenueView, *, sids: Mapping[str, int] | None = None, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
-        self._venue, self._limits = venue, limits
+    def __init__(
+        self,
+        venue: VenueView,
+        *,
+        account: str = "",
+        sids: Mapping[str, int] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+    ) -> None:
+        """`account`: the user whose private messages come here."""
+        self._venue, self._account, self._limits = venue, account, limits
         # Sids that channels must get, so that a recording's own numbers hold.
         self._planned = dict(sids or {})
         self._last_sid = max(self._planned.values(), default=0)
@@ -135,12 +144,21 @@ class Subscriptions:
     def all(self) -> tuple[Subscription, ...]:
         return tuple(self._by_sid.values())
 
-    def stamp(self, message: Message) -> Frame | None:
-        """The message as this socket gets it; None where it did not subscribe to it."""
+    def concerns(self, message: Message) -> bool:
+        """Whether this socket subscribed to a message and may see it."""
         subscription = self._by_channel.get(message.channel)
         if subscription is None or not subscription.wants(message.market):
+            return False
+        return message.channel not in PRIVATE or message.account == self._account
+
+    def stamp(self, message: Message) -> Frame | None:
+        """The message as this socket gets it; None where it does not concern it."""
+        if not self.concerns(message):
             return None
+        subscription = self._by_channel[message.channel]
         seq = None if message.channel in UNSEQUENCED else subscription.next_seq(message.step)
+        if message.own_body and message.account == self._account:
+            message = msgspec.structs.replace(message, body=message.own_body)
         body = message.body
         if subscription.yes_prices and message.channel == ORDERBOOK:
             body = self._venue.yes_price_body(message)
@@ -155,10 +173,11 @@ class Subscriptions:
                 channel = message.channel
                 subscription = self._by_channel.get(channel)
                 wanted = None if subscription is None else subscription.markets
-                fast = channel not in UNSEQUENCED and not (subscription is not None and subscription.yes_prices)
+                plain = channel not in UNSEQUENCED and channel not in PRIVATE
+                fast = plain and not (subscription is not None and subscription.yes_prices)
             if subscription is None or (wanted is not None and message.market not in wanted):
                 continue
-            if fast:
+            if fast and not message.account:
                 subscription.seq = seq = subscription.seq + message.step
                 out.append(
                     f'{{"type":"{message.kind}","sid":{subscription.sid},"seq":{seq},"msg":{message.body}{tail}}}'

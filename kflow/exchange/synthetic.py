@@ -22,7 +22,7 @@ from kflow.exchange.listing import Listing
 from kflow.exchange.market import Quote, Venue
 from kflow.exchange.messages import Message, Style
 from kflow.exchange.presets import PRESETS
-from kflow.exchange.source import Writer
+from kflow.exchange.writer import Writer
 from kflow.market.times import US_PER_S
 from kflow.units import DOLLAR
 

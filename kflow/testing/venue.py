@@ -17,8 +17,9 @@ from kflow.exchange.faults import Fault
 from kflow.exchange.listing import Listing
 from kflow.exchange.messages import ORDERBOOK, Message
 from kflow.exchange.server import Exchange, ExchangeOptions
-from kflow.exchange.source import ManualSource, Source, Writer
+from kflow.exchange.source import ManualSource, Source
 from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.writer import Writer
 from kflow.kalshi.auth import ApiKey
 from kflow.market.events import Level
 from kflow.units import CONTRACT, Price, Size

@@ -9,8 +9,8 @@ import pytest
 
 from kflow.exchange.market import Venue
 from kflow.exchange.messages import ORDERBOOK, TICKER, Message
-from kflow.exchange.source import Writer
 from kflow.exchange.subscriptions import Limits, Subscriptions
+from kflow.exchange.writer import Writer
 from kflow.testing.venue import START_US, listing, some_levels
 
 A, B, C = "KXA-26-T1", "KXA-26-T2", "KXA-26-T3"
