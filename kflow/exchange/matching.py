@@ -54,9 +54,11 @@ class OrderBook:
     def submit(self, order: Order) -> Execution:
         """Match an order and let what remains rest, if it may.
 
-        Raises Unrepresentable for a price off the grid or a size that is not positive. An order that is killed
-        (`Execution.killed`) changed nothing.
+        Raises Unrepresentable for a price off the grid, a size that is not positive, or an order that rests already.
+        An order that is killed (`Execution.killed`) changed nothing.
         """
+        if order.resting:
+            raise Unrepresentable("order that does not rest yet", repr(order))
         if order.price not in self.grid:
             self.grid.index(order.price)  # says it
         if order.remaining <= 0:
@@ -91,9 +93,10 @@ class OrderBook:
     def amend(self, order: Order, price: Price, remaining: Size) -> Execution:
         """Move a resting order to another price or size. Its place in the queue is kept only where it merely shrinks.
 
-        Raises Unrepresentable as `submit` does, with nothing changed; so does a post-only order that would cross
-        (`Execution.killed`).
+        Raises Unrepresentable for a price or size as `submit` does, and for an order that does not rest. A post-only
+        order that would cross stays as it was (`Execution.killed`).
         """
+        queue = self._queue_of(order)
         if price not in self.grid:
             self.grid.index(price)
         if remaining <= 0:
@@ -104,7 +107,6 @@ class OrderBook:
         if order.post_only and self._crosses(order.side, own_price):
             return Execution(Kill.POST_ONLY_CROSS)
         execution = Execution()
-        queue = self._queue_of(order)
         queue.orders.remove(order)  # a dead entry would come to life again
         queue.dead -= 1
         self._remove(order, execution)
