@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench faults soak docs lock clean
+.PHONY: help demo test clients lint types bench faults soak docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## record a synthetic market end to end and prove the copy equal: no keys, no network
 	$(BIN)/python examples/record_and_replay.py
 
-test: $(READY) lint types ## lint, types and all tests but the slow ones
+test: $(READY) lint types clients ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 -q -m "not slow and not faults"
+
+clients: $(READY) ## independent Kalshi clients for the conformance tests, each in an environment of its own
+	@$(BIN)/python tests/conformance/install.py
 
 lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check .
