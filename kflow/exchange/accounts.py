@@ -176,6 +176,10 @@ class Account:
             return list(self._open.get(ticker, {}).values())
         return [order for orders in self._open.values() for order in orders.values()]
 
+    @property
+    def open_count(self) -> int:
+        return sum([len(orders) for orders in self._open.values()])
+
     def needs(self, ticker: str, schedule: FeeSchedule, *, instead: UserOrder | None, claim: Claim) -> Money:
         """Cash that must be there for the resting orders of a market if one more (`claim`) were among them.
 

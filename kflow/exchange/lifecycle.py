@@ -72,11 +72,11 @@ class Lifecycle:
         moved_us = max(listing.open_us + 1, close_us - MOVED_BEFORE_US)
         determined_us = close_us + DETERMINED_AFTER_US
         settled_us = determined_us + listing.settle_after_s * US_PER_S
-        self._push(moved_us, _message(ticker, "close_date_updated", moved_us, close_ts=close_us // US_PER_S))
-        self._push(close_us + EMPTY_AFTER_US, _message(ticker, "", close_us), empties=index)
+        self._push(moved_us, lifecycle_message(ticker, "close_date_updated", moved_us, close_ts=close_us // US_PER_S))
+        self._push(close_us + EMPTY_AFTER_US, lifecycle_message(ticker, "", close_us), empties=index)
         self._push(
             determined_us,
-            _message(
+            lifecycle_message(
                 ticker,
                 "determined",
                 determined_us,
@@ -85,7 +85,7 @@ class Lifecycle:
                 settlement_value=value,
             ),
         )
-        self._push(settled_us, _message(ticker, "settled", settled_us, settled_ts=settled_us // US_PER_S))
+        self._push(settled_us, lifecycle_message(ticker, "settled", settled_us, settled_ts=settled_us // US_PER_S))
         following = successor(listing, close_us, self._lifetime_us)
         self._push(close_us, created_message(following, close_us), listing=following)
 
@@ -95,7 +95,8 @@ class Lifecycle:
         heapq.heappush(self._steps, (venue_us, next(self._order), Step(venue_us, message, listing, empties)))
 
 
-def _message(ticker: str, event_type: str, venue_us: int, **facts: object) -> Message:
+def lifecycle_message(ticker: str, event_type: str, venue_us: int, **facts: object) -> Message:
+    """News of a market; `facts` are those that its event type carries (protocol section 3.7)."""
     body = msgspec.json.encode({"market_ticker": ticker, "event_type": event_type, "exchange_index": 0, **facts})
     return Message(LIFECYCLE, LIFECYCLE, ticker, body.decode(), venue_us)
 
@@ -115,7 +116,7 @@ def created_message(listing: Listing, venue_us: int) -> Message:
         "strike_type": listing.strike_type,
         "floor_strike": listing.floor_strike,
     }
-    return _message(
+    return lifecycle_message(
         listing.ticker,
         "created",
         venue_us,

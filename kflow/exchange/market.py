@@ -105,6 +105,8 @@ class Venue:
         self.events: dict[str, EventListing] = {}
         self.markets: dict[str, MarketState] = {}
         self.now_us = 0
+        # Cancellations only while trading is paused; nothing at all while the exchange is.
+        self.trading_active = self.exchange_active = True
         self.snapshots_served = 0
         # Go on when a message contradicts its book (a recording may), and count it.
         self.lenient = False

@@ -6,17 +6,15 @@ is "sell yes" on an order that asks and "sell no" on its fills. Prices are YES p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kflow.exchange.accounts import Fill, Position, UserOrder
 from kflow.exchange.documents import Document
 from kflow.exchange.messages import price_texts, size_text
+from kflow.exchange.settlements import Settlement
 from kflow.market.events import Side
 from kflow.market.times import US_PER_S, format_rfc3339_us
 from kflow.units import CONTRACT, DOLLAR, Money, Price, format_money
-
-if TYPE_CHECKING:
-    from kflow.exchange.clearing import Settlement
 
 CENT: Final = Money(10_000)
 
