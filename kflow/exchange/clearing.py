@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from kflow.clock import Clock
 from kflow.exchange.accounts import Account, Fill, UserOrder
@@ -45,6 +45,17 @@ class Engine(Protocol):
     def amend(self, order: Order, price: Price, remaining: Size) -> Execution: ...
     def cancel_where(self, leaves: Callable[[Order], bool], reason: Reason) -> Execution: ...
     def ahead(self, order: Order) -> Size: ...
+
+
+class Follower(Engine, Protocol):
+    """An engine whose own orders are filled by what happens to a book that others move."""
+
+    @property
+    def resting(self) -> bool:
+        """Whether any own order rests."""
+
+    def observe(self, message: Message) -> Execution | None:
+        """Take a message of its market that was published, after the public book took it."""
 
 
 class Market:
@@ -86,7 +97,9 @@ class Clearing:
         self.members: Final[dict[str, Member]] = {}
         # The venue's time in µs; a source that lives in another time says so.
         self.time: Callable[[], int] = lambda: clock.wall_ns() // 1000
-        self.collected: int = 0  # fees so far, Money
+        self.collected = Money(0)  # fees so far
+        # Markets whose engine follows the public book and has orders to fill.
+        self._followed: dict[str, Follower] = {}
         self._publish = publish
         self._outbox: list[Message] = []
         self._last_us = 0
@@ -185,7 +198,7 @@ class Clearing:
             for party in (maker, taker)
             if isinstance(party, UserOrder)
         ]
-        self.collected += sum([fill.fee for fill in fills])
+        self.collected = Money(self.collected + sum([fill.fee for fill in fills]))
         told = [
             Message(FILL, FILL, market.listing.ticker, fill_body(fill), venue_us, account=fill.order.account.user_id)
             for fill in fills
@@ -199,6 +212,8 @@ class Clearing:
     def _tell(self, market: Market, touched: dict[UserOrder, None], fills: list[Fill], venue_us: int) -> None:
         """Bring accounts up to date and tell their owners."""
         ticker = market.listing.ticker
+        if not market.matched:
+            self._follow(ticker, cast("Follower", market.engine))
         accounts: dict[Account, None] = {}
         for order in touched:
             order.account.track(order)
@@ -218,6 +233,24 @@ class Clearing:
         for account in {fill.order.account: None for fill in fills}:
             self._reads(account).position(account, ticker, market.shard)
             self._position_message(account, ticker, venue_us)
+
+    def _follow(self, ticker: str, engine: Follower) -> None:
+        if engine.resting:
+            self._followed[ticker] = engine
+        else:
+            self._followed.pop(ticker, None)
+
+    def observe(self, messages: Sequence[Message]) -> list[tuple[str, Execution, int]]:
+        """What messages that were published did to own orders: market, execution, its moment."""
+        if not self._followed:
+            return []
+        executions = []
+        for message in messages:
+            engine = self._followed.get(message.market)
+            execution = engine.observe(message) if engine is not None else None
+            if execution is not None:
+                executions.append((message.market, execution, message.venue_us))
+        return executions
 
     def _position_message(self, account: Account, ticker: str, venue_us: int) -> None:
         body = position_body(account.user_id, ticker, account.position(ticker))

@@ -6,6 +6,7 @@ Where the venue's own answer is unknown (protocol section 10) ours is said in do
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from kflow.exchange.accounts import Account, Claim, Ticket, UserOrder
 from kflow.exchange.clearing import Clearing, Market, Member
 from kflow.exchange.groups import MOST, OrderGroup
+from kflow.exchange.messages import Message
 from kflow.exchange.orders import Execution, Kill, Reason, TimeInForce
 from kflow.exchange.reads import Reads
 from kflow.exchange.terms import OrderRefused, Terms
@@ -237,6 +239,12 @@ class Desk:
         """What an engine did that no account's command caused."""
         for account, group in self.clearing.executed(ticker, execution, venue_us):
             self._stop_group(account, group)
+
+    def observe(self, messages: Sequence[Message]) -> None:
+        """Fill orders by what was published of markets that others move."""
+        for ticker, execution, venue_us in self.clearing.observe(messages):
+            self.executed(ticker, execution, venue_us)
+            self.flush()
 
     def _withdraw(self, market: Market, order: UserOrder, reason: Reason) -> None:
         execution = market.engine.cancel(order, reason)

@@ -35,6 +35,9 @@ class Hub:
         self.sids: Mapping[str, int] = {}
         # Put a send time into every data envelope, as the venue has done since autumn 2026.
         self.stamps_sending = True
+        # The user that a key belongs to, and who wants to know what was published.
+        self.user_of: Callable[[str], str] = lambda key_id: key_id
+        self.observer: Callable[[Sequence[Message]], None] = lambda _: None
         self.handshakes = 0
         self.connections: list[StreamProtocol] = []
         # Told of every socket that came, sent a command or left.
@@ -88,6 +91,7 @@ class Hub:
         tail = f',"sending_ts_ms":{self.clock.wall_ns() // 1_000_000}' if self.stamps_sending else ""
         for connection in tuple(self.connections):
             connection.publish(messages, tail)
+        self.observer(messages)
 
     async def drained(self) -> None:
         """Wait until no socket's buffer is full: at full speed the slowest reader sets the pace."""

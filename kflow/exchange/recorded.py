@@ -18,9 +18,9 @@ from typing import Final
 from websockets.frames import CloseCode
 
 from kflow.clock import NS_PER_S
+from kflow.exchange.clearing import Clearing
 from kflow.exchange.hub import Hub
 from kflow.exchange.listing import Listing
-from kflow.exchange.market import Venue
 from kflow.exchange.messages import ORDERBOOK, Message
 from kflow.exchange.recording import Contents, Entry, Part, Recording
 from kflow.market.times import US_PER_S
@@ -57,8 +57,9 @@ class RecordedSource:
     def sids(self) -> Mapping[str, int]:
         return self.contents.parts[0].sids
 
-    def prepare(self, venue: Venue, now_us: int) -> None:
-        contents = self.contents
+    def prepare(self, clearing: Clearing, now_us: int) -> None:
+        contents, venue = self.contents, clearing.venue
+        clearing.time = lambda: venue.now_us
         venue.lenient = True  # a recording may have holes, and then its books contradict themselves
         opened_us = contents.first_ns // 1000 - 86_400 * US_PER_S
         tickers = dict.fromkeys(market for part in contents.parts for market in part.markets)

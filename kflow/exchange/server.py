@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
-import os
 import shutil
 import socket
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final
-from uuid import uuid4
 
 import msgspec
 import uvicorn
@@ -23,18 +22,23 @@ import uvicorn
 from kflow.clock import Clock, SystemClock
 from kflow.errors import ConfigError, PortTaken
 from kflow.exchange.access import Access
+from kflow.exchange.clearing import Clearing
+from kflow.exchange.control import Control
+from kflow.exchange.desk import Desk
 from kflow.exchange.faults import Fault, Injector
+from kflow.exchange.holders import Holder, new_holders
 from kflow.exchange.hub import OVERFLOW_BYTES, PING_INTERVAL_S, Hub
 from kflow.exchange.market import Venue
-from kflow.exchange.messages import PLAIN, Style
+from kflow.exchange.messages import PLAIN, Message, Style
 from kflow.exchange.rest import PREFIX, MarketData, application
 from kflow.exchange.source import Source
 from kflow.exchange.stream import WS_PATH, StreamProtocol
 from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.terms import Terms
 from kflow.exchange.truth import TruthLog
-from kflow.kalshi.auth import write_new_key
 
 LOOPBACK: Final = "127.0.0.1"
+_TICK_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +54,12 @@ class ExchangeOptions:
     truth: Path | None = None
     style: Style = PLAIN
     clock: Clock = field(default_factory=SystemClock)
-    # Where the user's new key is written (None: a private temporary folder that goes with the exchange).
+    # How orders are treated, and how many users there are.
+    terms: Terms = field(default_factory=Terms)
+    users: int = 1
+    # Where the users' new keys are written (None: a private folder that goes with the exchange), and their kind.
     key_folder: Path | None = None
+    rsa: bool = False
     # Sockets: how often they are pinged, and how much may pile up for a slow reader before error 25.
     ping_interval_s: float = PING_INTERVAL_S
     overflow_bytes: float = OVERFLOW_BYTES
@@ -79,13 +87,16 @@ class Exchange:
             clock=clock, venue=self.venue, access=self.access, truth=self.truth, injector=self.injector
         )
         self.hub.ping_interval_s, self.hub.overflow_bytes = options.ping_interval_s, options.overflow_bytes
+        self.clearing: Final = Clearing(self.venue, clock, options.terms, self._publish)
+        self.desk: Final = Desk(self.clearing)
+        self.control: Final = Control(self.desk)
+        self.hub.observer = self.desk.observe
         host, port = listener.getsockname()[:2]
         self.rest: Final = f"http://{host}:{port}{PREFIX}"
         self.ws: Final = f"ws://{host}:{port}{WS_PATH}"
-        self.key_id: Final = str(uuid4())
         self._own_folder = tempfile.mkdtemp(prefix="kflow-exchange-") if options.key_folder is None else None
-        folder = options.key_folder or Path(str(self._own_folder))
-        self.private_key_path: Final = folder / "exchange-key.pem"
+        self.holders: tuple[Holder, ...] = ()
+        self._late: deque[Sequence[Message]] = deque()  # what the feed's latency holds back
         # Set when the source has sent its last message and every socket has taken what was buffered.
         self.finished: Final = asyncio.Event()
         self._server: _Server | None = None
@@ -104,9 +115,9 @@ class Exchange:
 
     async def _begin(self) -> None:
         options = self._options
-        self._new_key()
+        self._open_accounts()
         source = options.source
-        source.prepare(self.venue, options.clock.wall_ns() // 1000)
+        source.prepare(self.clearing, options.clock.wall_ns() // 1000)
         self.hub.sids = source.sids
         routes = MarketData(self.venue, options.clock).routes()
         config = uvicorn.Config(
@@ -126,16 +137,44 @@ class Exchange:
                 self._tasks[0].result()
             await asyncio.sleep(0)
         self._tasks.append(asyncio.create_task(self._feed(source)))
+        self._tasks.append(asyncio.create_task(self._pass_time()))
 
-    def _new_key(self) -> None:
-        path = self.private_key_path
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            public = write_new_key(path)
-        except OSError as error:
-            raise ConfigError(f"cannot write the key {path}: {error.strerror}", hint="choose another --keys") from None
-        self.access.register(self.key_id, public)
+    def _open_accounts(self) -> None:
+        options = self._options
+        folder = options.key_folder or Path(str(self._own_folder))
+        self.holders = new_holders(folder, options.users, rsa=options.rsa)
+        users: dict[str, str] = {}
+        for holder in self.holders:
+            self.access.register(holder.key_id, holder.public_key)
+            users[holder.key_id] = holder.user_id
+            self.desk.open_account(holder.user_id)
+        self.hub.user_of = users.__getitem__
+
+    @property
+    def key_id(self) -> str:
+        """Of the first user."""
+        return self.holders[0].key_id
+
+    @property
+    def private_key_path(self) -> Path:
+        """Of the first user."""
+        return self.holders[0].private_key_path
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        """Send what the trading half says, at once or as late as the feed is."""
+        latency_s = self._options.terms.feed_latency_s
+        if latency_s:
+            self._late.append(messages)  # timers alone would not keep the order of equal moments
+            asyncio.get_running_loop().call_later(latency_s, lambda: self.hub.publish(self._late.popleft()))
+        else:
+            self.hub.publish(messages)
+
+    async def _pass_time(self) -> None:
+        """Let orders expire and markets close while nothing else happens."""
+        while True:
+            self.control.advance()
+            self.desk.flush()
+            await self._options.clock.sleep(_TICK_S)
 
     async def _feed(self, source: Source) -> None:
         await source.run(self.hub)
@@ -145,14 +184,9 @@ class Exchange:
 
     def ready_line(self) -> str:
         """One line of JSON that says where the exchange is and how to sign."""
-        return msgspec.json.encode(
-            {
-                "rest": self.rest,
-                "ws": self.ws,
-                "key_id": self.key_id,
-                "private_key_path": os.fspath(self.private_key_path),
-            }
-        ).decode()
+        users = [holder.document() for holder in self.holders]
+        ready = {"rest": self.rest, "ws": self.ws, **users[0], "users": users}
+        return msgspec.json.encode(ready).decode()
 
     async def failed(self) -> None:
         """Wait for ever, or until a part of the exchange fails: then raise what it raised."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from kflow.exchange.clearing import Clearing
 from kflow.exchange.hub import Hub
 from kflow.exchange.listing import Listing
-from kflow.exchange.market import Venue
+from kflow.exchange.matching import OrderBook
+from kflow.exchange.orders import Order
 from kflow.exchange.writer import Writer
-from kflow.market.events import Level
+from kflow.market.events import Level, Side
+from kflow.units import complement
 
 
 class Source(Protocol):
@@ -19,8 +22,12 @@ class Source(Protocol):
     def sids(self) -> Mapping[str, int]:
         """Sids that its channels must get on every socket."""
 
-    def prepare(self, venue: Venue, now_us: int) -> None:
-        """List the markets, and give those that have begun their books."""
+    def prepare(self, clearing: Clearing, now_us: int) -> None:
+        """List the markets, and give those that have begun their books.
+
+        A market that is to be matched gets its engine here (`clearing.open_market`); the others follow their published
+        books. A source that lives in another time than the clock's sets `clearing.time`.
+        """
 
     async def run(self, hub: Hub) -> None:
         """Send everything, at its pace. Returns when there is no more."""
@@ -36,11 +43,39 @@ class ManualSource:
         self._listings, self._books = tuple(listings), dict(books)
         self.sids: Mapping[str, int] = {}
 
-    def prepare(self, venue: Venue, now_us: int) -> None:  # noqa: ARG002 - its listings have their own times
+    def prepare(self, clearing: Clearing, now_us: int) -> None:  # noqa: ARG002 - its listings have their own times
+        venue = clearing.venue
+        clearing.time = lambda: venue.now_us
         venue.list_markets(self._listings)
         for listing in self._listings:
             if listing.ticker in self._books:
                 venue.apply([Writer(listing, venue.style).snapshot(self._books[listing.ticker], listing.open_us)])
+
+    async def run(self, hub: Hub) -> None:
+        """Nothing of its own to send."""
+
+
+class MatchedSource:
+    """Lists markets that are matched, and sends nothing: only orders move them. Their first levels belong to nobody."""
+
+    def __init__(
+        self, listings: Sequence[Listing], books: Mapping[str, tuple[Sequence[Level], Sequence[Level]]]
+    ) -> None:
+        """`books`: the levels each market starts with, one order each, by ticker; the others start empty."""
+        self._listings, self._books = tuple(listings), dict(books)
+        self.sids: Mapping[str, int] = {}
+
+    def prepare(self, clearing: Clearing, now_us: int) -> None:
+        clearing.venue.list_markets(self._listings)
+        for listing in self._listings:
+            engine = OrderBook(listing.grid)
+            for side, levels in zip(Side, self._books.get(listing.ticker, ((), ())), strict=True):
+                for own_price, size in levels:
+                    price = own_price if side == Side.YES else complement(own_price)
+                    engine.submit(Order(side, price, size))
+            market = clearing.open_market(listing, engine)
+            book = (engine.levels(Side.YES), engine.levels(Side.NO))
+            clearing.venue.apply([market.writer.snapshot(book, now_us)])
 
     async def run(self, hub: Hub) -> None:
         """Nothing of its own to send."""

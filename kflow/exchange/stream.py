@@ -137,7 +137,8 @@ class StreamProtocol(asyncio.Protocol):
         self._respond(response)
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.number = self._hub.joined(self, key_id)
-            self.link = Link(self.number, Subscriptions(self._hub.venue, sids=self._hub.sids))
+            user_id = self._hub.user_of(key_id)
+            self.link = Link(self.number, Subscriptions(self._hub.venue, account=user_id, sids=self._hub.sids))
             self._spawn(self._keep_alive())
             self._handle_events()
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from kflow.clock import NS_PER_S
 from kflow.exchange import catalogue
+from kflow.exchange.clearing import Clearing
 from kflow.exchange.flow import Flow, Group
 from kflow.exchange.hub import Hub
 from kflow.exchange.lifecycle import Lifecycle
 from kflow.exchange.listing import Listing
-from kflow.exchange.market import Quote, Venue
+from kflow.exchange.market import Quote
 from kflow.exchange.messages import Message, Style
 from kflow.exchange.presets import PRESETS
 from kflow.exchange.writer import Writer
@@ -160,7 +161,8 @@ class SyntheticSource:
         self._start_us = options.start_us or 0
         self.sids: Mapping[str, int] = {}
 
-    def prepare(self, venue: Venue, now_us: int) -> None:
+    def prepare(self, clearing: Clearing, now_us: int) -> None:
+        venue = clearing.venue
         self._start_us = self._start_us or now_us
         self._tape = tape = Tape(self._options, self._start_us, venue.style)
         venue.list_series(*tape.catalogue.series)
