@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from kflow.exchange.hawkes import Clustering
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
@@ -24,6 +26,55 @@ class Sizes:
     median: float
     sigma: float
     fractional: float
+
+
+Quantiles = tuple[tuple[float, float], ...]  # ascending (share of draws at or below, value), from 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contracts:
+    """Sizes of orders, in contracts."""
+
+    quantiles: Quantiles
+    fractional: float  # share that is not whole
+    rounded: float = 0.0  # share that goes to the nearest favourite
+    favourites: tuple[int, ...] = (1, 2, 10, 50, 100, 400, 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How the participants of one kind of market behave."""
+
+    # Events of one market per second, each of them one group of changes, and how they cluster. By minutes to the close,
+    # the last entry for all before: times that. `weight_sigma`: of the logarithm by which markets differ.
+    events_per_s: float
+    clustering: Clustering
+    by_minute: tuple[float, ...] = (1.0,)
+    weight_sigma: float = 0.3
+    mix: Mix
+    order: Contracts
+    sweep: Contracts
+    # Where orders lie: cents behind the best price, and ticks by which an amended order moves.
+    depth_cents: Quantiles
+    move_ticks: Quantiles
+    # Starting book: share of the prices behind the touch that hold orders, and how many at most.
+    filled: float
+    levels: int
+    orders_per_level: float
+    # A level of this many contracts sees as many cancellations as additions; a larger one more.
+    level_contracts: float
+    # Quotes keep this far from what the market is worth, in cents (lognormal), and give way at a share of it.
+    margin_cents: float
+    margin_sigma: float
+    # Chances that an event goes to a quote that is too close, and to one that lags behind.
+    pull: float
+    follow: float
+    # What one event tells, in cents, at 50 % and `span_s` or more from the close.
+    news_cents: float
+    span_s: float = 450.0
+    # How far an alarm scares quotes away, and what is learnt at its end, in cents (lognormal).
+    alarm_cents: float = 3.0
+    alarm_sigma: float = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +105,7 @@ class Preset:
     structures: tuple[str, ...] = ("linear_cent",)
     series: str = "KXBTC15M"
     category: str = "Crypto"
+    habits: Habits
 
 
 BUSY: Final = Preset(
@@ -71,6 +123,59 @@ BUSY: Final = Preset(
     leg=Sizes(median=16, sigma=1.75, fractional=0.5),
     mix=Mix(),
     structures=("tapered_deci_cent", "linear_cent", "deci_cent", "center_deci_edge_centi_cent"),
+    habits=Habits(
+        events_per_s=61.0,
+        clustering=Clustering(
+            branching=0.6,
+            scales=((0.4, 0.002), (0.35, 0.05), (0.25, 0.6)),
+            swell_sigma=0.4,
+            swell_s=20.0,
+            alarm_share=0.0005,
+            alarm_children=60.0,
+            alarm_delay_s=0.05,
+        ),
+        by_minute=(0.09, 0.24, 0.49, 0.81, 0.98, 0.98, 0.98, 0.98, 0.98, 1.06, 1.13, 1.21, 1.24, 1.28),
+        mix=Mix(),
+        order=Contracts(
+            quantiles=(
+                (0.0, 0.5),
+                (0.05, 2),
+                (0.25, 13),
+                (0.5, 75),
+                (0.75, 400),
+                (0.9, 1000),
+                (0.99, 6249),
+                (1.0, 60_000),
+            ),
+            fractional=0.11,
+            rounded=0.4,
+        ),
+        sweep=Contracts(
+            quantiles=(
+                (0.0, 0.5),
+                (0.05, 1),
+                (0.25, 6),
+                (0.5, 21),
+                (0.75, 78),
+                (0.9, 222),
+                (0.95, 469),
+                (0.99, 1343),
+                (1.0, 6000),
+            ),
+            fractional=0.5,
+        ),
+        depth_cents=((0.0, 0.0), (0.24, 0.0), (0.25, 0.01), (0.49, 1.0), (0.79, 5.0), (0.95, 25.0), (1.0, 60.0)),
+        move_ticks=((0.0, 1.0), (0.67, 1.0), (0.68, 2.0), (0.965, 10.0), (1.0, 30.0)),
+        filled=0.85,
+        levels=110,
+        orders_per_level=3.0,
+        level_contracts=500.0,
+        margin_cents=0.08,
+        margin_sigma=0.5,
+        pull=0.5,
+        follow=0.5,
+        news_cents=0.1,
+    ),
 )
 QUIET: Final = Preset(
     deltas_per_s=1.05,
@@ -87,6 +192,25 @@ QUIET: Final = Preset(
     structures=("linear_cent", "tapered_deci_cent"),
     series="KXINX",
     category="Financials",
+    habits=Habits(
+        events_per_s=0.75,
+        clustering=Clustering(branching=0.6, scales=((0.5, 0.05), (0.5, 2.0)), swell_sigma=0.6, swell_s=60.0),
+        mix=Mix(add_or_cancel=0.70, amend=0.20, resize=0.08, trade=0.02),
+        order=Contracts(quantiles=((0.0, 1), (0.25, 120), (0.5, 320), (0.99, 1450), (1.0, 5000)), fractional=0.05),
+        sweep=Contracts(quantiles=((0.0, 1), (0.5, 10), (0.9, 160), (0.99, 600), (1.0, 2000)), fractional=0.2),
+        depth_cents=((0.0, 0.0), (0.3, 0.0), (0.31, 0.01), (0.5, 1.0), (0.8, 5.0), (1.0, 14.0)),
+        move_ticks=((0.0, 1.0), (0.6, 1.0), (0.61, 2.0), (1.0, 6.0)),
+        filled=0.9,
+        levels=14,
+        orders_per_level=1.5,
+        level_contracts=250.0,
+        margin_cents=1.0,
+        margin_sigma=0.5,
+        pull=0.6,
+        follow=0.3,
+        news_cents=0.25,
+        span_s=3600.0,
+    ),
 )
 WEATHER: Final = Preset(
     deltas_per_s=0.35,
@@ -102,5 +226,24 @@ WEATHER: Final = Preset(
     mix=Mix(add_or_cancel=0.72, amend=0.18, resize=0.08, trade=0.02),
     series="KXHIGHNY",
     category="Climate and Weather",
+    habits=Habits(
+        events_per_s=0.25,
+        clustering=Clustering(branching=0.6, scales=((0.5, 0.05), (0.5, 2.0)), swell_sigma=0.6, swell_s=60.0),
+        mix=Mix(add_or_cancel=0.70, amend=0.20, resize=0.08, trade=0.02),
+        order=Contracts(quantiles=((0.0, 1), (0.25, 120), (0.5, 320), (0.99, 1450), (1.0, 5000)), fractional=0.05),
+        sweep=Contracts(quantiles=((0.0, 1), (0.5, 10), (0.9, 160), (0.99, 600), (1.0, 2000)), fractional=0.2),
+        depth_cents=((0.0, 0.0), (0.3, 0.0), (0.31, 0.01), (0.5, 1.0), (0.8, 5.0), (1.0, 14.0)),
+        move_ticks=((0.0, 1.0), (0.6, 1.0), (0.61, 2.0), (1.0, 6.0)),
+        filled=0.9,
+        levels=12,
+        orders_per_level=1.5,
+        level_contracts=250.0,
+        margin_cents=2.0,
+        margin_sigma=0.5,
+        pull=0.6,
+        follow=0.3,
+        news_cents=0.25,
+        span_s=3600.0,
+    ),
 )
 PRESETS: Final[Mapping[str, Preset]] = {"busy": BUSY, "quiet": QUIET, "weather": WEATHER}

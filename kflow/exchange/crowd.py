@@ -1,0 +1,349 @@
+"""Synthetic participants: many small ones, who trade with each other and with everybody else through real engines.
+
+Pure and deterministic: no wire, no clock. A `Crowd` plans when something happens, and carries each event out at its
+moment against the market's `OrderBook`, so that other orders lie in the same queues and may come in between. What the
+participants know, and why nobody earns from them: `exchange.belief`. When they act: `exchange.hawkes`.
+
+    crowd = Crowd(BUSY, np.random.default_rng(7))
+    crowd.add(listing, 0.5, book)
+    for event in crowd.plan(0.1):
+        for execution in crowd.act(event):  # each is one group of one exchange µs
+            ...
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from kflow.exchange.belief import FAIR, Belief, Edge, haste
+from kflow.exchange.draws import Draws
+from kflow.exchange.hawkes import Arrivals
+from kflow.exchange.listing import Listing
+from kflow.exchange.matching import OrderBook
+from kflow.exchange.orders import Execution, Order, TimeInForce
+from kflow.exchange.presets import Habits, Preset
+from kflow.market.events import Side
+from kflow.market.grid import Grid
+from kflow.units import CONTRACT, DOLLAR, Price, Size
+
+# What an event is about; the order of `Mix`.
+_QUOTE, _AMEND, _RESIZE, _SWEEP = range(4)
+# An order of a size that no sane cap would allow: real books hold such at a penny, and it stays there.
+_PENNY: Final = Size(1_000_000 * CONTRACT)
+# Quotes give way when they are nearer to m than this share of the margin they were placed with.
+_GIVE_WAY: Final = 0.3
+# An alarm ends after so many events at the latest.
+_ALARM_EVENTS: Final = 80
+
+
+class Event(NamedTuple):
+    """Something a participant does. `at`: when in the planned stretch, from 0 to 1. `alarm`: with frightened quotes."""
+
+    at: float
+    market: int
+    alarm: bool
+
+
+class CrowdMarket:
+    """One market as the crowd sees it. Prices of a side are its own bid prices, as in the engine; 0 stands for none."""
+
+    def __init__(self, listing: Listing, belief: Belief, book: OrderBook, seconds_left: float) -> None:
+        self.listing: Final = listing
+        self.belief: Final = belief
+        self.book: Final = book
+        # Set to False when trading ends or halts: nothing happens then.
+        self.open = True
+        # Counted down by `plan`. A source whose clock is not the crowd's may set it before each.
+        self.seconds_left = seconds_left
+        # This market's events in relation to the preset's.
+        self.weight = 1.0
+        self.regrid(listing.grid)
+        # The crowd's best prices when the current event began.
+        self.touch = [0, 0]
+        # How far quotes keep from m, and how much faster than usual it moves.
+        self.margin = 0.0
+        self.haste = 1.0
+        # Distance from m that quotes flee to, 0 when all is calm; events until calm returns whatever happens.
+        self.alarm = 0.0
+        self.alarm_events = 0
+
+    def regrid(self, grid: Grid) -> None:
+        """Quote on this grid from now on. Orders that rest stay where they are."""
+        yes = [int(price) for price in grid.prices()]
+        self.prices = (yes, [DOLLAR - price for price in reversed(yes)])
+
+    def worth(self, side: Side) -> float:
+        """What the crowd believes that one contract of a side is worth, in Price units."""
+        value = self.belief.value
+        return value if side == Side.YES else DOLLAR - value
+
+    def find_touch(self, side: Side) -> int:
+        """The best price of a side at which an order of the crowd rests."""
+        book = self.book
+        for price in reversed(book.prices(side)):
+            first = book.pick(side, price, 0.0)
+            if first is not None and first.owner is None:
+                return price
+            if any(order.owner is None for order in book.orders_at(side, price)):
+                return price
+        return 0
+
+    def at_or_below(self, side: Side, own_price: float) -> int:
+        """The highest price of the grid up to this one."""
+        prices = self.prices[side]
+        position = bisect_right(prices, own_price)
+        return prices[position - 1] if position else 0
+
+    def moved(self, side: Side, own_price: int, ticks: int) -> int:
+        """The price so many ticks higher, within the grid."""
+        prices = self.prices[side]
+        position = bisect_left(prices, own_price) + ticks
+        return prices[min(max(position, 0), len(prices) - 1)]
+
+    def ceiling(self, side: Side, margin: float) -> int:
+        """The best price that keeps a margin from m and meets no order of the other side."""
+        highest = self.worth(side) - margin
+        other = self.book.best(Side(1 - side))
+        if other is not None and DOLLAR - other <= highest:
+            highest = DOLLAR - other - 1
+        return self.at_or_below(side, highest)
+
+
+class Crowd:
+    """The participants of any number of markets."""
+
+    def __init__(self, preset: Preset, rng: np.random.Generator, edge: Edge = FAIR) -> None:
+        self._habits: Final[Habits] = preset.habits
+        self._edge: Final = edge
+        # Apart, so that when things happen does not hang on what else is drawn.
+        self._rng, times, deeds = rng.spawn(3)
+        self._arrivals: Final = Arrivals(preset.habits.clustering, times)
+        self.markets: Final[list[CrowdMarket]] = []
+        habits, draws = preset.habits, Draws(deeds)
+        mix = habits.mix
+        self._uniform: Final = draws.uniform
+        self._kind: Final = draws.choice((mix.add_or_cancel, mix.amend, mix.resize, mix.trade))
+        self._size: Final = draws.sizes(habits.order)
+        self._sweep_size: Final = draws.sizes(habits.sweep)
+        self._depth: Final = draws.values(habits.depth_cents, 100.0)
+        self._ticks: Final = draws.values(habits.move_ticks, 1.0)
+        self._margin: Final = draws.lognormal(100 * habits.margin_cents, habits.margin_sigma)
+        self._scare: Final = draws.lognormal(100 * habits.alarm_cents, habits.alarm_sigma)
+
+    # Markets.
+
+    def add(
+        self, listing: Listing, probability: float, book: OrderBook, *, seconds_left: float = math.inf
+    ) -> CrowdMarket:
+        """One more market from now on, its starting book filled. Raises ValueError for a probability of 0 or 1."""
+        market = CrowdMarket(listing, Belief(probability), book, seconds_left)
+        sigma = self._habits.weight_sigma
+        market.weight = float(np.exp(self._rng.normal(-(sigma**2) / 2, sigma)))
+        market.margin = self._margin()
+        self.markets.append(market)
+        for side in Side:
+            self._fill(market, side)
+        self._arrivals.add(self._rate(market))
+        return market
+
+    def settle(self, market: CrowdMarket) -> Side:
+        """Draw the result, once, after the close: the side that wins."""
+        return market.belief.settle(self._uniform(), self._edge.bias)
+
+    # Events.
+
+    def events_per_s(self) -> float:
+        """Mean rate of all open markets together, at this distance from their closes."""
+        return sum([self._rate(market) for market in self.markets])
+
+    def plan(self, seconds: float) -> list[Event]:
+        """What happens in the next `seconds`, in order of time."""
+        for market in self.markets:
+            market.haste = haste(market.seconds_left, self._habits.span_s)
+            market.seconds_left -= seconds
+        rates = np.array([self._rate(market) for market in self.markets])
+        times, sources, alarms = self._arrivals.take(seconds, rates)
+        listed = zip((times / seconds).tolist(), sources.tolist(), alarms.tolist(), strict=True)
+        return [Event(*arrival) for arrival in listed]
+
+    def act(self, event: Event) -> list[Execution]:
+        """Carry an event out now. Nothing comes of it where the market is closed or there is nothing to do."""
+        market = self.markets[event.market]
+        if not market.open:
+            return []
+        touch = market.touch
+        touch[0], touch[1] = market.find_touch(Side.YES), market.find_touch(Side.NO)
+        if event.alarm:
+            market.alarm, market.alarm_events = self._scare() * self._speed(market), _ALARM_EVENTS
+        self._learn(market)
+        kind = self._kind()
+        execution = self._sweep(market) if kind == _SWEEP else self._quote(market, kind)
+        return [execution] if execution is not None and execution.changes else []
+
+    # What is known.
+
+    def _rate(self, market: CrowdMarket) -> float:
+        if not market.open:
+            return 0.0
+        by_minute = self._habits.by_minute
+        minute = min(max(0.0, market.seconds_left) / 60, len(by_minute) - 1)
+        return market.weight * self._habits.events_per_s * by_minute[int(minute)]
+
+    def _speed(self, market: CrowdMarket) -> float:
+        p = market.belief.value / DOLLAR
+        return 4 * p * (1 - p) * market.haste
+
+    def _learn(self, market: CrowdMarket) -> None:
+        """News: m moves within the crowd's best quotes, before they do."""
+        belief, beyond = market.belief, 100 * self._edge.stale_cents
+        low, high = max(0.0, market.touch[0] - beyond), min(DOLLAR, DOLLAR - market.touch[1] + beyond)
+        step = 100 * self._habits.news_cents * self._speed(market)
+        if market.alarm:
+            market.alarm_events -= 1
+            if min(belief.value - low, high - belief.value) >= market.alarm or not market.alarm_events:
+                step, market.alarm = market.alarm, 0.0
+            else:
+                return
+        belief.news(step, low, high, self._uniform())
+        if self._uniform() < 0.02:
+            market.margin = self._margin()
+
+    # Takers.
+
+    def _sweep(self, market: CrowdMarket) -> Execution | None:
+        """A taker takes from the best level of one side."""
+        book, value = market.book, market.belief.value
+        bid, ask = book.best(Side.YES), book.best(Side.NO)
+        # With one side empty m could move to the other only: nobody takes, unless m lies at or beyond that price.
+        if bid is None and (ask is None or value < DOLLAR - ask):
+            return None
+        if ask is None and (bid is None or value > bid):
+            return None
+        low, high = bid or 0, DOLLAR - (ask or 0)
+        if bid and ask and self._edge.uninformed and self._uniform() < self._edge.uninformed:
+            taker = Side.YES if self._uniform() < 0.5 else Side.NO
+        else:
+            taker = market.belief.trade(low, high, self._uniform())
+        maker, price = (Side.NO, high) if taker == Side.YES else (Side.YES, low)
+        held = book.size_at(maker, Price(price if maker == Side.YES else DOLLAR - price))
+        size = Size(min(self._sweep_size(), held))
+        return book.submit(Order(taker, Price(price), size, time_in_force=TimeInForce.IOC))
+
+    # Quotes.
+
+    def _quote(self, market: CrowdMarket, kind: int) -> Execution | None:
+        """Something with one order: first where quotes are too close or lag behind, else anywhere."""
+        uniform, habits = self._uniform, self._habits
+        margin = market.margin * self._speed(market)
+        hurry = market.alarm or margin * _GIVE_WAY
+        first = Side.YES if uniform() < 0.5 else Side.NO
+        for side in (first, Side(1 - first)):
+            touch = market.touch[side]
+            if touch and market.worth(side) - touch <= hurry:
+                if uniform() < habits.pull or market.alarm:
+                    return self._back_off(market, side, kind)
+            elif not market.alarm and kind != _RESIZE:
+                ceiling = market.ceiling(side, margin)
+                if ceiling > touch and uniform() < habits.follow:
+                    return self._follow(market, side, ceiling, kind)
+        return self._anywhere(market, first, kind)
+
+    def _back_off(self, market: CrowdMarket, side: Side, kind: int) -> Execution | None:
+        """One order less at the touch."""
+        touch = market.touch[side]
+        order = self._order(market, side, touch)
+        if order is None:
+            return self._anywhere(market, side, kind)
+        if kind == _AMEND:
+            ticks = int(self._ticks())
+            target = market.moved(side, touch, -ticks)
+            if market.alarm:
+                target = min(target, market.at_or_below(side, market.worth(side) - market.alarm))
+            if 0 < target < touch:
+                return self._move(market, order, target)
+        return market.book.cancel(order)
+
+    def _follow(self, market: CrowdMarket, side: Side, ceiling: int, kind: int) -> Execution | None:
+        """A quote that is better than the touch."""
+        if kind == _AMEND:
+            order = self._near(market, side)
+            if order is not None:
+                return self._move(market, order, ceiling)
+        return self._add(market, side, ceiling)
+
+    def _anywhere(self, market: CrowdMarket, side: Side, kind: int) -> Execution | None:
+        """An event at some distance from the best price, as often as measured there."""
+        touch = market.touch[side]
+        if not touch:
+            ceiling = market.ceiling(side, 0.0)
+            return self._add(market, side, ceiling) if ceiling else None
+        if kind == _QUOTE:
+            price = market.at_or_below(side, touch - self._depth())
+            if not price:
+                return None
+            held = market.book.size_at(side, Price(price))
+            if held and self._uniform() * (held + self._habits.level_contracts * CONTRACT) < held:
+                order = self._order(market, side, price)
+                return market.book.cancel(order) if order is not None else None
+            return self._add(market, side, price)
+        order = self._near(market, side)
+        if order is None:
+            return None
+        if kind == _RESIZE:
+            return self._resize(market, order)
+        ticks = int(self._ticks())
+        target = market.moved(side, order.own_price, ticks if self._uniform() < 0.5 else -ticks)
+        if target > touch and target > market.ceiling(side, market.margin * self._speed(market)):
+            target = market.moved(side, order.own_price, -ticks)
+        return self._move(market, order, target) if target != order.own_price else None
+
+    # Single orders.
+
+    def _order(self, market: CrowdMarket, side: Side, price: int) -> Order | None:
+        """Some order of the crowd at a price."""
+        order = market.book.pick(side, Price(price), self._uniform())
+        if order is not None and order.owner is not None:
+            own = [order for order in market.book.orders_at(side, Price(price)) if order.owner is None]
+            order = own[int(self._uniform() * len(own))] if own else None
+        return order if order is not None and order.remaining < _PENNY else None
+
+    def _near(self, market: CrowdMarket, side: Side) -> Order | None:
+        """Some order at about a drawn distance from the touch."""
+        if not market.touch[side]:
+            return None
+        prices = market.book.prices(side)
+        position = bisect_right(prices, market.touch[side] - self._depth())
+        return self._order(market, side, prices[max(0, position - 1)])
+
+    def _add(self, market: CrowdMarket, side: Side, price: int) -> Execution:
+        yes_price = price if side == Side.YES else DOLLAR - price
+        return market.book.submit(Order(side, Price(yes_price), Size(self._size())))
+
+    def _move(self, market: CrowdMarket, order: Order, price: int) -> Execution:
+        yes_price = price if order.side == Side.YES else DOLLAR - price
+        return market.book.amend(order, Price(yes_price), order.remaining)
+
+    def _resize(self, market: CrowdMarket, order: Order) -> Execution:
+        """An order is replaced by one of another size, in one group."""
+        execution = market.book.cancel(order)
+        execution.changes.extend(market.book.submit(Order(order.side, order.price, Size(self._size()))).changes)
+        return execution
+
+    def _fill(self, market: CrowdMarket, side: Side) -> None:
+        """The book a market starts with."""
+        habits, uniform = self._habits, self._uniform
+        best = market.ceiling(side, market.margin * self._speed(market))
+        prices = market.prices[side]
+        position = bisect_left(prices, best)
+        for place in range(min(position + 1 if best else 0, habits.levels)):
+            if place and uniform() >= habits.filled:
+                continue
+            for _ in range(1 + int(2 * uniform() * (habits.orders_per_level - 1) + 0.5)):
+                self._add(market, side, prices[position - place])
+        if best > prices[0]:
+            yes_price = prices[0] if side == Side.YES else DOLLAR - prices[0]
+            market.book.submit(Order(side, Price(yes_price), Size(_PENNY + self._size())))

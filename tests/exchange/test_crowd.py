@@ -1,0 +1,150 @@
+"""The crowd keeps its rules: books that can be, m between the quotes, the same again from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kflow.exchange.belief import FAIR, Edge
+from kflow.exchange.crowd import Crowd, CrowdMarket
+from kflow.exchange.listing import Listing
+from kflow.exchange.matching import OrderBook
+from kflow.exchange.orders import Execution, Order, TimeInForce
+from kflow.exchange.presets import PRESETS, Preset
+from kflow.market.events import Side
+from kflow.units import DOLLAR, Price, Size
+
+STRUCTURES = ("tapered_deci_cent", "linear_cent", "deci_cent", "center_deci_edge_centi_cent")
+
+
+def crowd_of(
+    preset: str | Preset,
+    seed: int,
+    markets: int = 1,
+    *,
+    probability: float = 0.5,
+    edge: Edge = FAIR,
+    seconds_left: float = 900.0,
+) -> Crowd:
+    crowd = Crowd(PRESETS[preset] if isinstance(preset, str) else preset, np.random.default_rng(seed), edge)
+    for number in range(markets):
+        listing = Listing(
+            ticker=f"M{number}",
+            event="E",
+            series="S",
+            title="",
+            open_us=0,
+            close_us=1,
+            structure=STRUCTURES[number % len(STRUCTURES)],
+        )
+        crowd.add(listing, probability, OrderBook(listing.grid), seconds_left=seconds_left)
+    return crowd
+
+
+def run(crowd: Crowd, seconds: float) -> list[tuple[int, Execution]]:
+    return [(event.market, done) for event in crowd.plan(seconds) for done in crowd.act(event)]
+
+
+def check_book(market: CrowdMarket) -> None:
+    book = market.book
+    bid, ask = book.best(Side.YES), book.best(Side.NO)
+    assert (bid or 0) + (ask or 0) < DOLLAR
+    for side in Side:
+        assert all(size > 0 for _, size in book.levels(side))
+
+
+def as_text(executions: list[tuple[int, Execution]]) -> list[object]:
+    return [
+        (market, [change[:3] for change in done.changes], [match[1:] for match in done.matches])
+        for market, done in executions
+    ]
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), preset=st.sampled_from(sorted(PRESETS)), p=st.floats(0.003, 0.997))
+def test_crowd_never_bids_above_its_belief_nor_offers_below(seed: int, preset: str, p: float) -> None:
+    """With users' orders anywhere in between, who take, join, improve and quote beyond what it is worth."""
+    crowd = crowd_of(preset, seed, 4, probability=p)
+    rng = np.random.default_rng(seed)
+    for event in crowd.plan(10.0 if preset == "busy" else 300.0):
+        crowd.act(event)
+        market = crowd.markets[event.market]
+        check_book(market)
+        if rng.random() < 0.1:
+            near = market.belief.value + rng.normal(0, 500)
+            price = market.at_or_below(Side.YES, near) or market.prices[0][0]
+            side, kind = Side(int(rng.integers(2))), TimeInForce.IOC if rng.random() < 0.5 else TimeInForce.GTC
+            size = Size(int(rng.integers(1, 500_000)))
+            market.book.submit(Order(side, Price(price), size, owner="me", time_in_force=kind))
+        value = market.belief.value
+        assert 0 < value < DOLLAR
+        assert market.find_touch(Side.YES) <= value <= DOLLAR - market.find_touch(Side.NO)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_seed_gives_the_same_again_however_it_is_sliced(preset: str) -> None:
+    def made(seed: int, slices: int) -> list[object]:
+        crowd = crowd_of(preset, seed, 3, seconds_left=1e9)
+        return [line for _ in range(slices) for line in as_text(run(crowd, 60.0 / slices))]
+
+    assert made(3, 1) == made(3, 1)
+    assert made(3, 1) == made(3, 50)
+    assert made(3, 1) != made(4, 1)
+
+
+def test_a_sweep_stays_within_one_level_and_belief_goes_to_its_price() -> None:
+    crowd = crowd_of("busy", 5)
+    market = crowd.markets[0]
+    sweeps = 0
+    for event in crowd.plan(60.0):
+        for done in crowd.act(event):
+            prices = {price for _, price, _ in done.matches}
+            assert len(prices) <= 1
+            if prices:
+                sweeps += 1
+                assert prices == {market.belief.value}
+                assert sum(size for _, _, size in done.matches) == -sum(change for _, _, change, _ in done.changes)
+    assert sweeps > 50
+
+
+def test_a_bid_above_belief_is_sold_into_and_moves_nothing() -> None:
+    crowd = crowd_of(replace(PRESETS["busy"], habits=replace(PRESETS["busy"].habits, news_cents=0.0)), 6)
+    market = crowd.markets[0]
+    for event in crowd.plan(60.0):
+        best = market.book.best(Side.NO)
+        assert best is not None
+        dear = market.at_or_below(Side.YES, DOLLAR - best - 1)
+        value = market.belief.value
+        if dear <= value:
+            crowd.act(event)
+            continue
+        mine = Order(Side.YES, Price(dear), Size(100), owner="me")
+        market.book.submit(mine)
+        taken = [match for done in crowd.act(event) for match in done.matches]
+        if taken:
+            assert taken[0][0] is mine
+            assert market.belief.value == value
+            return
+        if mine.resting:
+            market.book.cancel(mine)
+    pytest.fail("no sweep ever came")
+
+
+def test_a_closed_market_stands_still() -> None:
+    crowd = crowd_of("busy", 7, 2)
+    crowd.markets[1].open = False
+    assert {market for market, _ in run(crowd, 30.0)} == {0}
+    assert crowd.events_per_s() > 0
+
+
+def test_books_hold_pennies_beyond_any_cap_and_fractions() -> None:
+    crowd = crowd_of("busy", 8, 2)
+    done = run(crowd, 20.0)
+    for market in crowd.markets:
+        assert max(size for side in Side for _, size in market.book.levels(side)) > 1_000_000 * 100
+    sizes = [change for _, execution in done for _, _, change, _ in execution.changes]
+    assert 0.05 < np.mean([size % 100 != 0 for size in sizes]) < 0.6
