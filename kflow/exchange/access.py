@@ -22,6 +22,38 @@ SIGNATURE_HEADER: Final = "KALSHI-ACCESS-SIGNATURE"
 BEHIND_MS: Final = 15_000
 AHEAD_MS: Final = 45_000
 
+# The user whose key an exchange makes when it starts.
+USER: Final = "10ca1000-0000-4000-8000-000000000001"
+
+# What a key may be good for; the part before the colons covers the whole.
+SCOPES: Final = (
+    "read",
+    "write",
+    "read::block_trade_accept",
+    "read::portfolio_balance",
+    "write::trade",
+    "write::transfer",
+    "write::fcm_risk",
+    "write::block_trade_accept",
+)
+FULL_ACCESS: Final = ("read", "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One API key: whose it is and what it may do."""
+
+    key_id: str
+    public_key: PublicKey
+    user_id: str = USER
+    name: str = ""
+    scopes: tuple[str, ...] = FULL_ACCESS
+    subaccount: int | None = None  # the only one it may touch
+
+    def allows(self, scope: str) -> bool:
+        """Whether the key has a scope, or the broader one that holds it."""
+        return scope in self.scopes or scope.partition("::")[0] in self.scopes
+
 
 @dataclass(frozen=True, slots=True)
 class Denied:
@@ -41,14 +73,30 @@ class Access:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._keys: dict[str, PublicKey] = {}
+        self._keys: dict[str, Key] = {}
 
-    def register(self, key_id: str, public_key: PublicKey) -> None:
-        """Let the holder of the private key in under `key_id`."""
-        self._keys[key_id] = public_key
+    def register(self, key_id: str, public_key: PublicKey, user_id: str = USER) -> Key:
+        """Let the holder of the private key in under `key_id`, with full access."""
+        return self.add(Key(key_id, public_key, user_id))
+
+    def add(self, key: Key) -> Key:
+        """Let a key in; it takes the place of one with its id."""
+        self._keys[key.key_id] = key
+        return key
 
     def revoke(self, key_id: str) -> None:
         self._keys.pop(key_id, None)
+
+    def key(self, key_id: str) -> Key | None:
+        return self._keys.get(key_id)
+
+    def user_of(self, key_id: str) -> str:
+        """Whose key it is. Raises KeyError for one that is not known."""
+        return self._keys[key_id].user_id
+
+    def keys_of(self, user_id: str) -> list[Key]:
+        """A user's keys, oldest first."""
+        return [key for key in self._keys.values() if key.user_id == user_id]
 
     def check(self, headers: Mapping[str, str], method: str, path: str) -> str | Denied:
         """The key id of a signed request, or the answer it gets. `path` is without the query."""
@@ -60,9 +108,9 @@ class Access:
         ahead_ms = int(stamp) - self._clock.wall_ns() // 1_000_000
         if not -BEHIND_MS <= ahead_ms <= AHEAD_MS:
             return _denied("header_timestamp_expired")
-        public_key = self._keys.get(key_id)
-        if public_key is None:
+        key = self._keys.get(key_id)
+        if key is None:
             return _denied("authentication_error", "NOT_FOUND")
-        if not verify(public_key, signature, int(stamp), method, path):
+        if not verify(key.public_key, signature, int(stamp), method, path):
             return _denied("authentication_error", "INCORRECT_API_KEY_SIGNATURE")
         return key_id

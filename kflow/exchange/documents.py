@@ -41,6 +41,8 @@ def market_document(venue: Venue, state: MarketState) -> Document:
         "price_ranges": list(listing.price_ranges),
         "strike_type": listing.strike_type,
         "exchange_index": 0,
+        # Of no use here, but a client requires it.
+        "fractional_trading_enabled": True,
     }
     if listing.floor_strike is not None:
         document["floor_strike"] = listing.floor_strike

@@ -93,6 +93,7 @@ def position_document(ticker: str, shard: int, position: Position) -> Document:
         "market_exposure_dollars": format_money(position.cost),
         "realized_pnl_dollars": format_money(position.realized),
         "fees_paid_dollars": format_money(position.fees),
+        "volume_fp": size_text(position.volume),  # beyond the documents: events add it up
         "last_updated_ts": format_rfc3339_us(position.updated_us),
     }
 

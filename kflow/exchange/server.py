@@ -22,15 +22,17 @@ import uvicorn
 from kflow.clock import Clock, SystemClock
 from kflow.errors import ConfigError, PortTaken
 from kflow.exchange.access import Access
+from kflow.exchange.answers import PREFIX, application
 from kflow.exchange.clearing import Clearing
 from kflow.exchange.control import Control
 from kflow.exchange.desk import Desk
 from kflow.exchange.faults import Fault, Injector
+from kflow.exchange.gate import Gate
 from kflow.exchange.holders import Holder, new_holders
 from kflow.exchange.hub import OVERFLOW_BYTES, PING_INTERVAL_S, Hub
 from kflow.exchange.market import Venue
 from kflow.exchange.messages import PLAIN, Message, Style
-from kflow.exchange.rest import PREFIX, MarketData, application
+from kflow.exchange.site import exchange_routes
 from kflow.exchange.source import Source
 from kflow.exchange.stream import WS_PATH, StreamProtocol
 from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
@@ -90,6 +92,7 @@ class Exchange:
         self.clearing: Final = Clearing(self.venue, clock, options.terms, self._publish)
         self.desk: Final = Desk(self.clearing)
         self.control: Final = Control(self.desk)
+        self.gate: Final = Gate(self.desk, self.access, clock)
         self.hub.observer = self.desk.observe
         host, port = listener.getsockname()[:2]
         self.rest: Final = f"http://{host}:{port}{PREFIX}"
@@ -119,9 +122,8 @@ class Exchange:
         source = options.source
         source.prepare(self.clearing, options.clock.wall_ns() // 1000)
         self.hub.sids = source.sids
-        routes = MarketData(self.venue, options.clock).routes()
         config = uvicorn.Config(
-            application(routes, options.clock),
+            application(exchange_routes(self.venue, self.gate), options.clock),
             ws=functools.partial(StreamProtocol, self.hub),  # type: ignore[arg-type]
             log_config=None,
             access_log=False,
@@ -143,12 +145,10 @@ class Exchange:
         options = self._options
         folder = options.key_folder or Path(str(self._own_folder))
         self.holders = new_holders(folder, options.users, rsa=options.rsa)
-        users: dict[str, str] = {}
         for holder in self.holders:
-            self.access.register(holder.key_id, holder.public_key)
-            users[holder.key_id] = holder.user_id
+            self.access.register(holder.key_id, holder.public_key, holder.user_id)
             self.desk.open_account(holder.user_id)
-        self.hub.user_of = users.__getitem__
+        self.hub.user_of = self.access.user_of
 
     @property
     def key_id(self) -> str:
