@@ -76,4 +76,4 @@ def install(client: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if all([install(client) for client in clients()]) else 1)
+    sys.exit(0 if all(list(map(install, clients()))) else 1)  # try every one, whatever became of the others
