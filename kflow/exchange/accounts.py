@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import msgspec
 
+from kflow.exchange.collateral import Claim, OpenOrders
 from kflow.exchange.orders import Order, Reason, SelfTrade, TimeInForce
 from kflow.market.events import Side
 from kflow.market.fees import FeeSchedule, OrderFees
@@ -156,12 +157,11 @@ class Account:
         self.orders: Final[dict[str, UserOrder]] = {}  # every order ever, by its id
         self.client_ids: Final[set[str]] = set()  # used up, also by orders that were killed
         self.no_orders_until_us = 0  # a cancel-all takes what comes in the next minute too
-        self._open: Final[dict[str, dict[str, UserOrder]]] = {}  # by market, then by id
-        self._reserved: Final[dict[str, Money]] = {}
-        self._reserved_on: Final[dict[int, Money]] = {}
+        self._open: Final[dict[str, OpenOrders]] = {}  # by market
+        self._reserved: Final[dict[int, Money]] = {}  # by shard
 
     def available(self, shard: int) -> Money:
-        return Money(self.cash[shard] - self._reserved_on.get(shard, 0))
+        return Money(self.cash[shard] - self._reserved.get(shard, 0))
 
     def position(self, ticker: str) -> Position:
         return self.positions.setdefault(ticker, Position())
@@ -173,37 +173,32 @@ class Account:
     def open_orders(self, ticker: str | None = None) -> list[UserOrder]:
         """Orders that rest, of one market or of all."""
         if ticker is not None:
-            return list(self._open.get(ticker, {}).values())
-        return [order for orders in self._open.values() for order in orders.values()]
+            return list(self._open[ticker]) if ticker in self._open else []
+        return [order for orders in self._open.values() for order in orders]
 
     @property
     def open_count(self) -> int:
         return sum([len(orders) for orders in self._open.values()])
 
-    def needs(self, ticker: str, schedule: FeeSchedule, *, instead: UserOrder | None, claim: Claim) -> Money:
-        """Cash that must be there for the resting orders of a market if one more (`claim`) were among them.
-
-        `instead`: an order that the claim takes the place of.
-        """
-        claims = [Claim.of(order) for order in self.open_orders(ticker) if order is not instead]
-        return _collateral(self.held(ticker), [*claims, claim], schedule)
-
     def reserved(self, ticker: str) -> Money:
-        return self._reserved.get(ticker, Money(0))
+        """Cash that the resting orders of a market hold back."""
+        return self._open[ticker].reserved if ticker in self._open else Money(0)
 
-    def refresh(self, ticker: str, shard: int, schedule: FeeSchedule) -> None:
-        """Work out anew what the resting orders of a market need, after an order or the position changed."""
-        needed = _collateral(self.held(ticker), [Claim.of(order) for order in self.open_orders(ticker)], schedule)
-        self._reserved_on[shard] = Money(self._reserved_on.get(shard, 0) + needed - self.reserved(ticker))
-        self._reserved[ticker] = needed
+    def needs(self, ticker: str, schedule: FeeSchedule, *, instead: UserOrder | None, claim: Claim) -> Money:
+        """What `reserved` would be if one more order (`claim`) rested, perhaps in the place of another."""
+        orders = self._open.setdefault(ticker, OpenOrders())
+        return orders.collateral(self.held(ticker), schedule, instead=instead, claim=claim)
 
     def track(self, order: UserOrder) -> None:
-        """Note that an order of ours came to rest, or that it no longer does. `refresh` comes after."""
-        orders = self._open.setdefault(order.ticket.ticker, {})
-        if order.resting:
-            orders[order.order_id] = order
-        else:
-            orders.pop(order.order_id, None)
+        """Note how an order of ours rests now, if it does. `refresh` comes after."""
+        self._open.setdefault(order.ticket.ticker, OpenOrders()).track(order)
+
+    def refresh(self, ticker: str, shard: int, schedule: FeeSchedule) -> None:
+        """Work out anew what the resting orders of a market hold back, after one of them or the position changed."""
+        orders = self._open.setdefault(ticker, OpenOrders())
+        needed = orders.collateral(self.held(ticker), schedule)
+        self._reserved[shard] = Money(self._reserved.get(shard, 0) + needed - orders.reserved)
+        orders.reserved = needed
 
     def fill(self, order: UserOrder, trade: tuple[str, Price, Size], *, taker: bool, venue_us: int) -> Fill:
         """Book one match of an order of ours: `trade` is its id, YES price and size."""
@@ -229,34 +224,3 @@ class Account:
         position.realized = Money(position.realized + revenue - position.cost)
         position.size, position.cost, position.updated_us = Size(0), Money(0), venue_us
         return revenue
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """What an order that rests, or would, may use."""
-
-    side: Side
-    price: Price
-    size: Size
-
-    @classmethod
-    def of(cls, order: Order) -> Claim:
-        return cls(order.side, order.price, order.remaining)
-
-
-def _collateral(held: int, claims: list[Claim], schedule: FeeSchedule) -> Money:
-    """Collateral of resting orders, with the maker fees they may cost.
-
-    Of each side the best prices trade first, and they close an opposite position first, which needs no cash.
-    """
-    total = 0
-    for side in Side:
-        cover = max(0, -held) if side == Side.YES else max(0, held)
-        mine = [claim for claim in claims if claim.side == side]
-        mine.sort(key=lambda claim: claim.price, reverse=side == Side.YES)
-        for claim in mine:
-            opening = Size(max(0, claim.size - cover))
-            cover = max(0, cover - claim.size)
-            if opening:
-                own_price = claim.price if side == Side.YES else Price(DOLLAR - claim.price)
-                total += own_price * opening + schedule.trade_fee(claim.price, opening, taker=False)
-    return Money(total)

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
-from kflow.exchange.accounts import Account, Claim, Ticket, UserOrder
+from kflow.exchange.accounts import Account, Ticket, UserOrder
 from kflow.exchange.clearing import Clearing, Market, Member
+from kflow.exchange.collateral import Claim
 from kflow.exchange.groups import MOST, OrderGroup
 from kflow.exchange.messages import Message
 from kflow.exchange.orders import Execution, Kill, Reason, TimeInForce
@@ -367,16 +368,21 @@ class Desk:
         ticker, schedule = market.listing.ticker, market.schedule
         needed = account.needs(ticker, schedule, instead=instead, claim=claim)
         more = needed - account.reserved(ticker)
-        # Fees are paid from new cash only by what opens; closing brings more than it costs.
-        if more > 0:
+        # A taker's fee is paid from new cash only by what opens: closing brings more than it costs.
+        if more > 0 and _would_take(market, claim):
             half = DOLLAR // 2
             dearest = Price(min(claim.price, half) if claim.side == Side.YES else max(claim.price, half))
-            own_price = claim.price if claim.side == Side.YES else DOLLAR - claim.price
-            opening = Size(min(claim.size, -(-more // own_price)))
+            opening = Size(min(claim.size, -(-more // claim.own_price)))
             more += schedule.trade_fee(dearest, opening, taker=True)
         if more > account.available(market.shard):
             short = Money(more - account.available(market.shard))
             raise OrderRefused(400, "insufficient_balance", f"{format_money(short)} dollars short")
+
+
+def _would_take(market: Market, claim: Claim) -> bool:
+    """Whether an order would cross what the market shows."""
+    bid, _, ask, _ = market.state.touch()
+    return claim.price >= ask if claim.side == Side.YES else claim.price <= bid
 
 
 def _group_limit(limit: Size) -> Size:

@@ -85,9 +85,12 @@ class FeeSchedule:
 
     def trade_fee(self, price: Price, size: Size, *, taker: bool) -> Money:
         """The formula alone, rounded up to the step: equal for YES at `price` and NO at its complement."""
+        return self.fee_on(price * (DOLLAR - price) * size, taker=taker)
+
+    def fee_on(self, variance: int, *, taker: bool) -> Money:
+        """The same for a sum of price x ($1 - price) x size, in units of 1e-10 dollar."""
         rate = self.taker_rate if taker else self.maker_rate
-        quadratic = rate.numerator * price * (DOLLAR - price) * size
-        steps = -(-quadratic // (rate.denominator * _UNITS_PER_MONEY * self.trade_fee_step))
+        steps = -(-rate.numerator * variance // (rate.denominator * _UNITS_PER_MONEY * self.trade_fee_step))
         return Money(steps * self.trade_fee_step)
 
     def order(self) -> OrderFees:

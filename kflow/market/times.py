@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from kflow.errors import Unrepresentable
@@ -78,9 +79,16 @@ def parse_rfc3339_us(text: str) -> int:
 
 def format_rfc3339_us(us: int) -> str:
     """Microseconds since 1970 as the venue writes them: trailing zeros trimmed, ends in Z. Years 1 to 9999."""
+    second, fraction = divmod(us, US_PER_S)
+    if not fraction:
+        return f"{_second_text(second)}Z"
+    return f"{_second_text(second)}.{f'{fraction:06d}'.rstrip('0')}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second_text(second: int) -> str:
+    """A whole second, so that the calendar is paid once for all that happens in it."""
     try:
-        moment = _EPOCH + timedelta(microseconds=us)
+        return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
     except OverflowError:
-        raise Unrepresentable("time in the years 1 to 9999", us) from None
-    fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
-    return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}{fraction}Z"
+        raise Unrepresentable("time in the years 1 to 9999", second) from None
