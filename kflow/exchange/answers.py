@@ -81,7 +81,7 @@ def page(query: QueryParams, items: Sequence[Item], most: int, key: Callable[[It
     cursor = query.get("cursor")
     if cursor:
         try:
-            last = base64.urlsafe_b64decode(cursor.encode()).decode()
+            last = base64.b64decode(cursor, b"-_", validate=True).decode()
         except ValueError:
             raise invalid("cursor is not one of ours") from None
         start = next((i + 1 for i, item in enumerate(items) if key(item) == last), len(items))

@@ -117,10 +117,11 @@ def settlement_document(settlement: Settlement) -> Document:
 
 
 def averages(order: UserOrder) -> Document:
-    """What a write's answer adds once something traded: mean YES price, and fees per contract."""
+    """What a write's answer adds once something traded: mean YES price and fees per contract, to the nearest unit."""
     if not order.filled:
         return {}
-    own_price = (order.taker_cost + order.maker_cost + order.filled // 2) // order.filled
+    half = order.filled // 2
+    own_price = (order.taker_cost + order.maker_cost + half) // order.filled
     yes_price = Price(own_price if order.side == Side.YES else DOLLAR - own_price)
-    fees = Money((order.taker_fees + order.maker_fees) * CONTRACT // order.filled)
+    fees = Money(((order.taker_fees + order.maker_fees) * CONTRACT + half) // order.filled)
     return {"average_fill_price": price_texts()[yes_price], "average_fee_paid": format_money(fees)}

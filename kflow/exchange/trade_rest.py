@@ -32,8 +32,8 @@ _LEGACY: Final = (
     ("DELETE", "/portfolio/orders/batched"),
     ("POST", "/portfolio/orders/{order_id}/amend"),
     ("POST", "/portfolio/orders/{order_id}/decrease"),
-    ("POST", "/portfolio/orders/{order_id}"),
     ("DELETE", "/portfolio/orders/{order_id}"),
+    *[(method, "/portfolio/orders/{rest:path}") for method in ("POST", "DELETE")],  # and whatever else there was
 )
 
 
