@@ -81,7 +81,7 @@ class Order:
         self.side: Final = side
         self.price = price
         # As a bid of its own side: what the venue's book shows it at, and higher is better on both sides.
-        self.own_price: Price = price if side == Side.YES else Price(DOLLAR - price)
+        self.own_price: Price = Price(DOLLAR - price) if side else price
         self.remaining = size
         self.filled = Size(0)
         self.resting = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -106,9 +107,16 @@ def test_pick_names_an_order_by_its_share_of_the_queue(book: OrderBook, rest: Re
     queue = [rest(bid(1, 40)) for _ in range(10)]
     assert [book.pick(YES, price(40), share) for share in (0.0, 0.55, 0.999)] == [queue[0], queue[5], queue[9]]
     assert book.pick(YES, price(41), 0.5) is None
-    for order in queue[5:]:
+    for order in queue[1:6]:
         book.cancel(order)
-    assert book.pick(YES, price(40), 0.999) in queue[:5]  # nobody behind: the nearest before
+    rest_of_them = [queue[0], *queue[6:]]
+    assert [book.pick(YES, price(40), (place + 0.5) / 5) for place in range(5)] == rest_of_them
+
+
+def test_orders_may_leave_while_they_are_read(book: OrderBook, rest: Rest) -> None:
+    queue = [rest(bid(1, cents)) for cents in (42, 42, 41, 40)]
+    assert [order for order in book.orders(YES) if book.cancel(order)] == queue
+    assert contents(book) == ([], [])
 
 
 # Price, then time.
@@ -521,7 +529,7 @@ def test_an_order_off_the_new_grid_can_move_onto_it_or_leave(book: OrderBook, re
     assert contents(book) == ([(4100, 100)], [])
 
 
-# Long queues: dead entries are an inner matter.
+# Long queues.
 
 
 def test_a_long_queue_keeps_its_order_through_many_cancels(book: OrderBook, rest: Rest) -> None:
@@ -535,10 +543,14 @@ def test_a_long_queue_keeps_its_order_through_many_cancels(book: OrderBook, rest
     assert contents(book) == ([], [])
 
 
-def test_a_queue_that_is_eaten_from_the_front_while_others_join_stays_small(book: OrderBook, rest: Rest) -> None:
-    rest(bid(1, 40))
-    for _ in range(5_000):
-        rest(bid(1, 40))
-        assert book.submit(ask(1, 40)).matched == 100
-    (queue,) = book._queues[YES].values()
-    assert len(queue.orders) < 200
+def test_nothing_is_kept_of_orders_that_are_gone(book: OrderBook, rest: Rest) -> None:
+    first = rest(bid(1, 40))
+    for _ in range(1_000):
+        book.cancel(rest(bid(1, 40)))
+        book.amend(rest(bid(1, 41)), price(40), size(2))
+        first = rest(bid(1, 40))
+        assert book.submit(ask(3, 40)).matched == 300
+    assert contents(book) == ([(4000, 100)], [])
+    assert list(book.orders(YES))[-1] is first
+    assert sys.getsizeof(book._queues[YES][price(40)].orders) < 2_000
+    assert not book._queues[NO]
