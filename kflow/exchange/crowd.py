@@ -36,12 +36,14 @@ _QUOTE, _AMEND, _RESIZE, _SWEEP = range(4)
 _PENNY: Final = Size(1_000_000 * CONTRACT)
 # Quotes give way when they are nearer to m than this share of the margin they were placed with.
 _GIVE_WAY: Final = 0.3
-# An alarm ends after so many events at the latest.
-_ALARM_EVENTS: Final = 80
+# m comes no nearer to 0 or $1 than this many of the lowest price.
+_LEAST: Final = 1.0
+# Chance that an event makes the participants reconsider that margin.
+_NEW_MARGIN: Final = 0.02
 
 
 class Event(NamedTuple):
-    """Something a participant does. `at`: when in the planned stretch, from 0 to 1. `alarm`: with frightened quotes."""
+    """Something a participant does. `at`: when in the planned stretch, from 0 to 1. `alarm`: upon great news."""
 
     at: float
     market: int
@@ -67,9 +69,6 @@ class CrowdMarket:
         # How far quotes keep from m, and how much faster than usual it moves.
         self.margin = 0.0
         self.haste = 1.0
-        # Distance from m that quotes flee to, 0 when all is calm; events until calm returns whatever happens.
-        self.alarm = 0.0
-        self.alarm_events = 0
 
     def regrid(self, grid: Grid) -> None:
         """Quote on this grid from now on. Orders that rest stay where they are."""
@@ -91,6 +90,11 @@ class CrowdMarket:
             if any(order.owner is None for order in book.orders_at(side, price)):
                 return price
         return 0
+
+    def passed(self, by: float) -> bool:
+        """Whether m lies beyond a best quote of the crowd, by more than this much."""
+        value = self.belief.value
+        return self.touch[0] - by > value or DOLLAR - self.touch[1] + by < value
 
     def at_or_below(self, side: Side, own_price: float) -> int:
         """The highest price of the grid up to this one."""
@@ -119,6 +123,7 @@ class Crowd:
     def __init__(self, preset: Preset, rng: np.random.Generator, edge: Edge = FAIR) -> None:
         self._habits: Final[Habits] = preset.habits
         self._edge: Final = edge
+        self._stale: Final = 100 * edge.stale_cents
         # Apart, so that when things happen does not hang on what else is drawn.
         self._rng, times, deeds = rng.spawn(3)
         self._arrivals: Final = Arrivals(preset.habits.clustering, times)
@@ -132,15 +137,16 @@ class Crowd:
         self._depth: Final = draws.values(habits.depth_cents, 100.0)
         self._ticks: Final = draws.values(habits.move_ticks, 1.0)
         self._margin: Final = draws.lognormal(100 * habits.margin_cents, habits.margin_sigma)
-        self._scare: Final = draws.lognormal(100 * habits.alarm_cents, habits.alarm_sigma)
+        self._shock: Final = draws.lognormal(habits.alarm_cents, habits.alarm_sigma)
+        self._beyond: Final = draws.lognormal(habits.beyond, habits.beyond_sigma)
 
     # Markets.
 
     def add(
         self, listing: Listing, probability: float, book: OrderBook, *, seconds_left: float = math.inf
     ) -> CrowdMarket:
-        """One more market from now on, its starting book filled. Raises ValueError for a probability of 0 or 1."""
-        market = CrowdMarket(listing, Belief(probability), book, seconds_left)
+        """One more market from now on, its starting book filled. ValueError: a probability beyond the grid."""
+        market = CrowdMarket(listing, Belief(probability, _LEAST * listing.grid.prices()[0]), book, seconds_left)
         sigma = self._habits.weight_sigma
         market.weight = float(np.exp(self._rng.normal(-(sigma**2) / 2, sigma)))
         market.margin = self._margin()
@@ -177,12 +183,13 @@ class Crowd:
             return []
         touch = market.touch
         touch[0], touch[1] = market.find_touch(Side.YES), market.find_touch(Side.NO)
-        if event.alarm:
-            market.alarm, market.alarm_events = self._scare() * self._speed(market), _ALARM_EVENTS
-        self._learn(market)
+        self._learn(market, event.alarm)
+        done: list[Execution | None] = [self._take_back(market)] if market.passed(self._stale) else []
         kind = self._kind()
-        execution = self._sweep(market) if kind == _SWEEP else self._quote(market, kind)
-        return [execution] if execution is not None and execution.changes else []
+        done.append(self._sweep(market) if kind == _SWEEP else self._quote(market, kind))
+        if kind == _SWEEP and market.passed(self._stale):
+            done.append(self._take_back(market))
+        return [execution for execution in done if execution is not None and execution.changes]
 
     # What is known.
 
@@ -197,19 +204,11 @@ class Crowd:
         p = market.belief.value / DOLLAR
         return 4 * p * (1 - p) * market.haste
 
-    def _learn(self, market: CrowdMarket) -> None:
-        """News: m moves within the crowd's best quotes, before they do."""
-        belief, beyond = market.belief, 100 * self._edge.stale_cents
-        low, high = max(0.0, market.touch[0] - beyond), min(DOLLAR, DOLLAR - market.touch[1] + beyond)
-        step = 100 * self._habits.news_cents * self._speed(market)
-        if market.alarm:
-            market.alarm_events -= 1
-            if min(belief.value - low, high - belief.value) >= market.alarm or not market.alarm_events:
-                step, market.alarm = market.alarm, 0.0
-            else:
-                return
-        belief.news(step, low, high, self._uniform())
-        if self._uniform() < 0.02:
+    def _learn(self, market: CrowdMarket, alarm: bool) -> None:
+        """News: m moves, and now and then the distance that quotes keep from it."""
+        cents = self._shock() if alarm else self._habits.news_cents
+        market.belief.news(100 * cents * self._speed(market), self._uniform())
+        if self._uniform() < _NEW_MARGIN:
             market.margin = self._margin()
 
     # Takers.
@@ -227,7 +226,8 @@ class Crowd:
         if bid and ask and self._edge.uninformed and self._uniform() < self._edge.uninformed:
             taker = Side.YES if self._uniform() < 0.5 else Side.NO
         else:
-            taker = market.belief.trade(low, high, self._uniform())
+            beyond = self._beyond() * (high - low)
+            taker = market.belief.trade(low, high, beyond, (self._uniform(), self._uniform()))
         maker, price = (Side.NO, high) if taker == Side.YES else (Side.YES, low)
         held = book.size_at(maker, Price(price if maker == Side.YES else DOLLAR - price))
         size = Size(min(self._sweep_size(), held))
@@ -235,18 +235,36 @@ class Crowd:
 
     # Quotes.
 
+    def _take_back(self, market: CrowdMarket) -> Execution:
+        """The crowd's quotes that m has passed leave, all in one group: some move behind it, the others go."""
+        book, all_of_it = market.book, Execution()
+        for side in Side:
+            worth = market.worth(side)
+            behind = market.ceiling(side, market.margin * self._speed(market))
+            for price in [price for price in book.prices(side) if price - self._stale > worth]:
+                for order in book.orders_at(side, price):
+                    if order.owner is not None:
+                        continue
+                    moves = behind and order.remaining < _PENNY and self._uniform() < self._habits.retreat
+                    target = market.moved(side, behind, 1 - int(self._ticks()))
+                    done = self._move(market, order, target) if moves else book.cancel(order)
+                    all_of_it.changes.extend(done.changes)
+                    all_of_it.ended.extend(done.ended)
+            market.touch[side] = market.find_touch(side)
+        return all_of_it
+
     def _quote(self, market: CrowdMarket, kind: int) -> Execution | None:
         """Something with one order: first where quotes are too close or lag behind, else anywhere."""
         uniform, habits = self._uniform, self._habits
         margin = market.margin * self._speed(market)
-        hurry = market.alarm or margin * _GIVE_WAY
+        hurry = margin * _GIVE_WAY
         first = Side.YES if uniform() < 0.5 else Side.NO
         for side in (first, Side(1 - first)):
             touch = market.touch[side]
             if touch and market.worth(side) - touch <= hurry:
-                if uniform() < habits.pull or market.alarm:
+                if uniform() < habits.pull:
                     return self._back_off(market, side, kind)
-            elif not market.alarm and kind != _RESIZE:
+            elif kind != _RESIZE:
                 ceiling = market.ceiling(side, margin)
                 if ceiling > touch and uniform() < habits.follow:
                     return self._follow(market, side, ceiling, kind)
@@ -259,11 +277,8 @@ class Crowd:
         if order is None:
             return self._anywhere(market, side, kind)
         if kind == _AMEND:
-            ticks = int(self._ticks())
-            target = market.moved(side, touch, -ticks)
-            if market.alarm:
-                target = min(target, market.at_or_below(side, market.worth(side) - market.alarm))
-            if 0 < target < touch:
+            target = market.moved(side, touch, -int(self._ticks()))
+            if target < touch:
                 return self._move(market, order, target)
         return market.book.cancel(order)
 
@@ -286,12 +301,14 @@ class Crowd:
             if not price:
                 return None
             held = market.book.size_at(side, Price(price))
-            if held and self._uniform() * (held + self._habits.level_contracts * CONTRACT) < held:
+            many = self._habits.touch_contracts if price == touch else self._habits.level_contracts
+            if held and self._uniform() * (held + many * CONTRACT) < held:
                 order = self._order(market, side, price)
-                return market.book.cancel(order) if order is not None else None
+                if order is not None and not self._stays(market, order):
+                    return market.book.cancel(order)
             return self._add(market, side, price)
         order = self._near(market, side)
-        if order is None:
+        if order is None or (kind == _AMEND and self._stays(market, order)):
             return None
         if kind == _RESIZE:
             return self._resize(market, order)
@@ -300,6 +317,13 @@ class Crowd:
         if target > touch and target > market.ceiling(side, market.margin * self._speed(market)):
             target = market.moved(side, order.own_price, -ticks)
         return self._move(market, order, target) if target != order.own_price else None
+
+    def _stays(self, market: CrowdMarket, order: Order) -> bool:
+        """Whether an order stays for being the last at the touch."""
+        if order.own_price != market.touch[order.side]:
+            return False
+        alone = market.book.size_at(order.side, order.own_price) == order.remaining
+        return alone and self._uniform() >= self._habits.desert
 
     # Single orders.
 
@@ -321,7 +345,10 @@ class Crowd:
 
     def _add(self, market: CrowdMarket, side: Side, price: int) -> Execution:
         yes_price = price if side == Side.YES else DOLLAR - price
-        return market.book.submit(Order(side, Price(yes_price), Size(self._size())))
+        size = self._size()
+        if price == market.touch[side]:  # who joins there is smaller
+            size = min(size, self._size())
+        return market.book.submit(Order(side, Price(yes_price), Size(size)))
 
     def _move(self, market: CrowdMarket, order: Order, price: int) -> Execution:
         yes_price = price if order.side == Side.YES else DOLLAR - price
@@ -330,7 +357,8 @@ class Crowd:
     def _resize(self, market: CrowdMarket, order: Order) -> Execution:
         """An order is replaced by one of another size, in one group."""
         execution = market.book.cancel(order)
-        execution.changes.extend(market.book.submit(Order(order.side, order.price, Size(self._size()))).changes)
+        instead = Order(order.side, order.price, Size(self._size()))
+        execution.changes.extend(market.book.submit(instead).changes)
         return execution
 
     def _fill(self, market: CrowdMarket, side: Side) -> None:

@@ -12,6 +12,8 @@ from kflow.exchange.presets import Contracts, Quantiles
 from kflow.units import CONTRACT
 
 _BLOCK: Final = 16_384
+# Sizes within this distance of a favourite, in logarithms, may become it.
+_NEAR: Final = 0.5
 
 
 class Draws:
@@ -42,8 +44,9 @@ class Draws:
         contracts = np.exp(self._quantiles([(p, float(np.log(size))) for p, size in sizes.quantiles]))
         if sizes.favourites:
             favourites = np.array(sizes.favourites)
-            nearest = favourites[np.abs(np.log(contracts)[:, None] - np.log(favourites)[None, :]).argmin(axis=1)]
-            contracts = np.where(rng.random(_BLOCK) < sizes.rounded, nearest, contracts)
+            apart = np.abs(np.log(contracts)[:, None] - np.log(favourites)[None, :])
+            near = (apart.min(axis=1) < _NEAR) & (rng.random(_BLOCK) < sizes.rounded)
+            contracts = np.where(near, favourites[apart.argmin(axis=1)], contracts)
         hundredths = np.maximum(np.round(contracts), 1).astype(np.int64) * int(CONTRACT)
         return hundredths + rng.integers(1, CONTRACT, _BLOCK) * (rng.random(_BLOCK) < sizes.fractional)
 

@@ -50,7 +50,7 @@ class Habits:
     events_per_s: float
     clustering: Clustering
     by_minute: tuple[float, ...] = (1.0,)
-    weight_sigma: float = 0.3
+    weight_sigma: float = 0.15
     mix: Mix
     order: Contracts
     sweep: Contracts
@@ -61,7 +61,8 @@ class Habits:
     filled: float
     levels: int
     orders_per_level: float
-    # A level of this many contracts sees as many cancellations as additions; a larger one more.
+    # A best price of so many contracts, and another level, sees as many cancellations as additions; a larger one more.
+    touch_contracts: float
     level_contracts: float
     # Quotes keep this far from what the market is worth, in cents (lognormal), and give way at a share of it.
     margin_cents: float
@@ -69,12 +70,18 @@ class Habits:
     # Chances that an event goes to a quote that is too close, and to one that lags behind.
     pull: float
     follow: float
+    # Chance that the last order at a best price leaves it for no reason.
+    desert: float = 0.2
     # What one event tells, in cents, at 50 % and `span_s` or more from the close.
     news_cents: float
     span_s: float = 450.0
-    # How far an alarm scares quotes away, and what is learnt at its end, in cents (lognormal).
+    # What an alarm tells, in cents (lognormal), and the share of passed quotes that move instead of going.
     alarm_cents: float = 3.0
     alarm_sigma: float = 0.6
+    retreat: float = 0.5
+    # How far past his price a taker who knows carries what the market is worth, in spreads (lognormal).
+    beyond: float = 0.5
+    beyond_sigma: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +133,13 @@ BUSY: Final = Preset(
     habits=Habits(
         events_per_s=61.0,
         clustering=Clustering(
-            branching=0.6,
-            scales=((0.4, 0.002), (0.35, 0.05), (0.25, 0.6)),
-            swell_sigma=0.4,
+            branching=0.753,
+            scales=((0.30, 0.0033), (0.335, 0.022), (0.365, 0.58)),
+            swell_sigma=0.31,
             swell_s=20.0,
-            alarm_share=0.0005,
-            alarm_children=60.0,
-            alarm_delay_s=0.05,
+            alarm_share=0.0008,
+            alarm_children=55.0,
+            alarm_delay_s=0.048,
         ),
         by_minute=(0.09, 0.24, 0.49, 0.81, 0.98, 0.98, 0.98, 0.98, 0.98, 1.06, 1.13, 1.21, 1.24, 1.28),
         mix=Mix(),
@@ -140,11 +147,11 @@ BUSY: Final = Preset(
             quantiles=(
                 (0.0, 0.5),
                 (0.05, 2),
-                (0.25, 13),
-                (0.5, 75),
-                (0.75, 400),
-                (0.9, 1000),
-                (0.99, 6249),
+                (0.25, 18),
+                (0.5, 105),
+                (0.75, 430),
+                (0.9, 1100),
+                (0.99, 7000),
                 (1.0, 60_000),
             ),
             fractional=0.11,
@@ -154,13 +161,13 @@ BUSY: Final = Preset(
             quantiles=(
                 (0.0, 0.5),
                 (0.05, 1),
-                (0.25, 6),
-                (0.5, 21),
-                (0.75, 78),
-                (0.9, 222),
-                (0.95, 469),
-                (0.99, 1343),
-                (1.0, 6000),
+                (0.25, 8),
+                (0.5, 30),
+                (0.75, 130),
+                (0.9, 420),
+                (0.95, 900),
+                (0.99, 3500),
+                (1.0, 9000),
             ),
             fractional=0.5,
         ),
@@ -169,12 +176,18 @@ BUSY: Final = Preset(
         filled=0.85,
         levels=110,
         orders_per_level=3.0,
+        touch_contracts=900.0,
         level_contracts=500.0,
-        margin_cents=0.08,
+        margin_cents=0.11,
         margin_sigma=0.5,
-        pull=0.5,
+        pull=0.02,
         follow=0.5,
-        news_cents=0.1,
+        news_cents=0.01,
+        desert=0.1,
+        alarm_cents=2.2,
+        alarm_sigma=0.7,
+        beyond=1.5,
+        beyond_sigma=0.6,
     ),
 )
 QUIET: Final = Preset(
@@ -203,6 +216,7 @@ QUIET: Final = Preset(
         filled=0.9,
         levels=14,
         orders_per_level=1.5,
+        touch_contracts=250.0,
         level_contracts=250.0,
         margin_cents=1.0,
         margin_sigma=0.5,
@@ -237,6 +251,7 @@ WEATHER: Final = Preset(
         filled=0.9,
         levels=12,
         orders_per_level=1.5,
+        touch_contracts=250.0,
         level_contracts=250.0,
         margin_cents=2.0,
         margin_sigma=0.5,

@@ -65,7 +65,7 @@ def as_text(executions: list[tuple[int, Execution]]) -> list[object]:
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), preset=st.sampled_from(sorted(PRESETS)), p=st.floats(0.003, 0.997))
+@given(seed=st.integers(0, 2**32 - 1), preset=st.sampled_from(sorted(PRESETS)), p=st.floats(0.015, 0.985))
 def test_crowd_never_bids_above_its_belief_nor_offers_below(seed: int, preset: str, p: float) -> None:
     """With users' orders anywhere in between, who take, join, improve and quote beyond what it is worth."""
     crowd = crowd_of(preset, seed, 4, probability=p)
@@ -96,19 +96,18 @@ def test_a_seed_gives_the_same_again_however_it_is_sliced(preset: str) -> None:
     assert made(3, 1) != made(4, 1)
 
 
-def test_a_sweep_stays_within_one_level_and_belief_goes_to_its_price() -> None:
-    crowd = crowd_of("busy", 5)
-    market = crowd.markets[0]
-    sweeps = 0
-    for event in crowd.plan(60.0):
+def test_a_sweep_stays_within_one_level_and_what_it_tells_has_its_price_as_mean() -> None:
+    crowd = crowd_of("busy", 5, 4)
+    surprises = []
+    for event in crowd.plan(400.0):
         for done in crowd.act(event):
             prices = {price for _, price, _ in done.matches}
             assert len(prices) <= 1
             if prices:
-                sweeps += 1
-                assert prices == {market.belief.value}
                 assert sum(size for _, _, size in done.matches) == -sum(change for _, _, change, _ in done.changes)
-    assert sweeps > 50
+                surprises.append(crowd.markets[event.market].belief.value - prices.pop())
+    assert len(surprises) > 4000
+    assert abs(np.mean(surprises)) < 4 * np.std(surprises) / len(surprises) ** 0.5
 
 
 def test_a_bid_above_belief_is_sold_into_and_moves_nothing() -> None:
