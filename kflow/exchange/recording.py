@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from kflow.errors import ConfigError, DataError, MalformedFrame, Unrepresentable
-from kflow.exchange.messages import DELTA_TYPE, ORDERBOOK, SNAPSHOT_TYPE, UNSEQUENCED, Message
+from kflow.exchange.messages import DELTA_TYPE, ORDERBOOK, SNAPSHOT_TYPE, TRADE, UNSEQUENCED, Message
 from kflow.market.events import Level, Side
 from kflow.market.grid import Grid
 from kflow.market.times import venue_us
@@ -25,6 +25,8 @@ from kflow.units import DOLLAR, PRICES, SIZES, price_from_cents, size_from_count
 # Structures a market's prices are tried against, coarsest first.
 _STRUCTURES: Final = ("linear_cent", "tapered_deci_cent", "deci_cent", "center_deci_edge_centi_cent")
 _FINEST: Final = "center_centi_edge_centi_cent"
+
+_SIDES: Final = {"yes": Side.YES, "no": Side.NO}
 
 Levels = list[tuple[str | int, str | int]]
 
@@ -66,6 +68,20 @@ class _Body(msgspec.Struct):
     no: Levels | None = None
 
 
+class _Trade(msgspec.Struct):
+    """What the venue, and orders that wait in its books, need of a trade."""
+
+    market_ticker: str
+    ts: str | int | None = None
+    ts_ms: int | None = None
+    yes_price_dollars: str | None = None
+    count_fp: str | None = None
+    yes_price: int | None = None
+    count: int | None = None
+    taker_outcome_side: str | None = None
+    taker_side: str | None = None
+
+
 @dataclass(slots=True)
 class Entry:
     """A recorded frame. `subscribed` (channel, sid) in place of a message where it is an acknowledgement."""
@@ -91,7 +107,8 @@ class Contents:
     parts: list[Part]
     market_ids: dict[str, str]
     structures: dict[str, str]
-    first_ns: int
+    first_ns: int  # received
+    first_us: int  # the venue's own time, where any frame tells it; else when it was received
 
 
 class Recording:
@@ -122,7 +139,7 @@ class Recording:
 
     def scan(self) -> Contents:
         """Parts, markets and grids. Reads the whole file once; raises as `entries` does."""
-        contents = Contents([], {}, {}, 0)
+        contents = Contents([], {}, {}, 0, 0)
         prices: dict[str, set[int]] = {}
         for entry in self.entries():
             contents.first_ns = contents.first_ns or entry.recv_ns
@@ -139,12 +156,14 @@ class Recording:
         if not contents.parts:
             raise DataError(f"{self.path} holds no frames", hint="check --from")
         contents.structures = {market: _structure(seen) for market, seen in prices.items()}
+        contents.first_us = contents.first_us or contents.first_ns // 1000
         return contents
 
     @staticmethod
     def _note(contents: Contents, prices: dict[str, set[int]], message: Message) -> None:
         if message.market:
             contents.parts[-1].markets[message.market] = None
+        contents.first_us = contents.first_us or message.venue_us
         if message.channel == ORDERBOOK:
             seen = prices.setdefault(message.market, set())
             if message.kind == DELTA_TYPE:
@@ -192,7 +211,8 @@ class _Reader:
         if envelope.type not in (DELTA_TYPE, SNAPSHOT_TYPE):
             # Frames that name no market go to whoever gets the sid's other frames.
             market = _market_of(text) or self._markets.get(sid, "")
-            return Message(channel, envelope.type, market, text, step=step)
+            message = Message(channel, envelope.type, market, text, step=step)
+            return _trade(message) if envelope.type == TRADE else message
         body = self._decode_body(envelope.msg)
         self._markets[sid] = body.market_ticker
         stamp = venue_us(body.ts if isinstance(body.ts, str) else None, body.ts_ms) or 0
@@ -204,6 +224,23 @@ class _Reader:
         price = PRICES[body.price_dollars] if body.price_dollars is not None else price_from_cents(body.price or 0)
         change = SIZES[body.delta_fp] if body.delta_fp is not None else size_from_count(body.delta or 0)
         return Message(channel, DELTA_TYPE, body.market_ticker, text, stamp, side, price, change, step=step)
+
+
+def _trade(message: Message) -> Message:
+    """A trade with its numbers; one that does not tell them goes out all the same, and fills nobody."""
+    try:
+        body = msgspec.json.decode(message.body, type=_Trade)
+        price = (
+            PRICES[body.yes_price_dollars]
+            if body.yes_price_dollars is not None
+            else price_from_cents(body.yes_price or 0)
+        )
+        size = SIZES[body.count_fp] if body.count_fp is not None else size_from_count(body.count or 0)
+    except (msgspec.DecodeError, Unrepresentable):
+        return message
+    stamp = venue_us(body.ts if isinstance(body.ts, str) else None, body.ts_ms) or 0
+    side = _SIDES.get(body.taker_outcome_side or body.taker_side or "", -1)
+    return msgspec.structs.replace(message, venue_us=stamp, side=side, price=price, change=size)
 
 
 class _Named(msgspec.Struct):
