@@ -60,13 +60,12 @@ class AccountRest:
         return {"volume_progress": []}
 
     def upgrade(self, call: Call) -> None:
-        """From basic to advanced, for whoever has sent an order."""
+        """To advanced, for whoever has sent an order; a higher tier stays."""
         throttle, member = self._gate.throttle, self._gate.desk.member(call.user_id)
-        if throttle.tier(call.user_id) != "basic":
-            raise error(403, "forbidden", f"the tier is {throttle.tier(call.user_id)} already")
         if not any(account.orders for account in member.accounts.values()):
             raise error(403, "forbidden", "no order has come in over the API yet")
-        throttle.upgrade(call.user_id, "advanced")
+        if throttle.tier(call.user_id) == "basic":
+            throttle.upgrade(call.user_id, "advanced")
 
     # Keys.
 
@@ -90,7 +89,10 @@ class AccountRest:
         return {"api_key_id": key_id, "private_key": pem, "key_type": kind}
 
     def _add(self, call: Call, fields: Fields, public_key: PublicKey) -> str:
+        """A key that is restricted to a subaccount makes only such keys."""
         name, subaccount = need(fields.text("name"), "name"), fields.integer("subaccount")
+        if subaccount is None:
+            subaccount = call.key.subaccount
         if subaccount is not None:
             self._gate.account(call, subaccount)
         key = Key(str(uuid4()), public_key, call.user_id, name, _scopes(fields), subaccount)

@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from kflow.exchange.answers import error, invalid
+from kflow.exchange.answers import invalid
+from kflow.exchange.terms import OrderRefused
 from kflow.units import DOLLAR, Money, Price, Size, parse_money, parse_price, parse_size
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ _CLIENT_ORDER_ID: Final = re.compile(r"[A-Za-z0-9_\-:+=/]{1,64}", re.ASCII)
 
 
 class Fields:
-    """A JSON object. Members nobody asks for are ignored, null counts as absent; everything raises Refusal."""
+    """A JSON object. Members nobody asks for are ignored, null counts as absent; a wrong type raises Refusal."""
 
     def __init__(self, members: Mapping[str, object]) -> None:
         self._members = members
@@ -88,14 +89,14 @@ class Fields:
         return parse_size(text)
 
     def price(self, name: str) -> Price | None:
-        """Dollars as a string with at most four decimals; beyond a dollar it is a price no market has."""
+        """Dollars as a string with at most four decimals. Raises OrderRefused beyond a dollar: no market has that."""
         text = self._typed(name, str, "a string")
         if text is None:
             return None
         if not _PRICE.fullmatch(text):
             raise invalid(f"{name} must be dollars with two to four decimals")
         if parse_money(text) > Money(DOLLAR * 100):
-            raise error(400, "invalid_price", text)
+            raise OrderRefused(400, "invalid_price", f"{text} is not a price of any market")
         return parse_price(text)
 
     def client_order_id(self, name: str = "client_order_id") -> str | None:
@@ -125,12 +126,19 @@ class Fields:
             raise invalid(f"{name} must be an array of strings")
         return entries
 
-    def items(self, name: str) -> list[Fields]:
-        """An array of objects, one at least."""
-        entries = self._typed(name, list, "an array")
-        if not entries or not all(isinstance(entry, dict) for entry in entries):
-            raise invalid(f"{name} must be an array of at least one object")
+    def objects(self, name: str) -> list[Fields]:
+        """An array of objects that must be there, empty or not."""
+        entries = need(self._typed(name, list, "an array"), name)
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise invalid(f"{name} must be an array of objects")
         return [Fields(entry) for entry in entries]
+
+    def items(self, name: str) -> list[Fields]:
+        """The same, of at least one."""
+        entries = self.objects(name)
+        if not entries:
+            raise invalid(f"{name} must not be empty")
+        return entries
 
 
 def need(value: T | None, name: str) -> T:

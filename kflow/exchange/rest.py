@@ -140,7 +140,7 @@ class MarketData:
         return {"orderbook_fp": documents.orderbook_document(self._state(request.path_params["ticker"]), depth)}
 
     def orderbooks(self, request: Request) -> Document:
-        tickers = request.query_params.getlist("tickers")
+        tickers = [t for entry in request.query_params.getlist("tickers") for t in entry.split(",") if t]
         if not 1 <= len(tickers) <= _MOST_TICKERS:
             raise invalid(f"between 1 and {_MOST_TICKERS} tickers")
         states = [self._state(ticker) for ticker in tickers]

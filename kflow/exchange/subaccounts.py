@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID, uuid4
 
-from kflow.exchange.answers import invalid, limit, not_found, page
+from kflow.exchange.answers import error, invalid, limit, not_found, page
 from kflow.exchange.documents import Document
 from kflow.exchange.fields import Fields, need
 from kflow.exchange.gate import READ, TRANSFER, Call, Endpoint, Gate
@@ -48,10 +48,13 @@ class Subaccounts:
             Endpoint("POST", shards.removesuffix("s"), self.shard_transfer, TRANSFER),
             Endpoint("GET", shards, self.shard_transfers, READ),
             Endpoint("GET", shards + "/{transfer_id}", self.one_shard_transfer, READ),
+            Endpoint("GET", "/portfolio/target_balance_allocation", self.allocation, READ),
+            Endpoint("POST", "/portfolio/target_balance_allocation", self.set_allocation, TRANSFER),
         ]
 
     def open(self, call: Call) -> Document:
         member = self._desk.member(call.user_id)
+        call.own(max(member.accounts) + 1)
         if max(member.accounts) >= _MOST_SUBACCOUNTS:
             raise invalid(f"there are {_MOST_SUBACCOUNTS} subaccounts already")
         return {"subaccount_number": self._desk.open_subaccount(member).subaccount}
@@ -169,6 +172,20 @@ class Subaccounts:
             if document["transfer_id"] == transfer_id:
                 return {"transfer": document}
         raise not_found(f"transfer {transfer_id}")
+
+    def allocation(self, _: Call) -> Document:
+        return {"allocations": [], "resting_margin_reservation": "sum"}
+
+    def set_allocation(self, call: Call) -> Document:
+        """Cash stays where it is put; any other wish is refused rather than ignored."""
+        fields = call.fields()
+        wished = [
+            (entry.integer("exchange_index"), entry.integer("percent")) for entry in fields.objects("allocations")
+        ]
+        reservation = fields.choice("resting_margin_reservation", {"none": "none", "max": "max", "sum": "sum"})
+        if wished not in ([], [(0, 100)]) or reservation not in (None, "sum"):
+            raise error(403, "forbidden", "this exchange does not move cash between shards by itself")
+        return {}
 
     def _of(self, call: Call) -> _Moves:
         return self._moves.setdefault(call.user_id, _Moves())

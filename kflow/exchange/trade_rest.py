@@ -91,14 +91,22 @@ class Trading:
     def create_batch(self, call: Call) -> Document:
         """Each order by itself; one that does not parse refuses the whole batch, with nothing done."""
         entries = call.fields().items("orders")
-        tickets = [(self._account(call, fields), self._ticket(fields)) for fields in entries]
-        answers: list[Document] = []
-        for account, ticket in tickets:
-            try:
-                answers.append(_created(self._desk.create(account, ticket)))
-            except OrderRefused as problem:
-                answers.append({"client_order_id": ticket.client_order_id, **_item_error(problem)})
-        return {"orders": answers}
+        orders = [(fields.client_order_id(), self._prepared(call, fields)) for fields in entries]
+        return {"orders": [self._item(name, prepared) for name, prepared in orders]}
+
+    def _prepared(self, call: Call, fields: Fields) -> tuple[Account, Ticket] | OrderRefused:
+        try:
+            return self._account(call, fields), self._ticket(fields)
+        except OrderRefused as problem:
+            return problem
+
+    def _item(self, client_order_id: str | None, prepared: tuple[Account, Ticket] | OrderRefused) -> Document:
+        try:
+            if isinstance(prepared, OrderRefused):
+                raise prepared
+            return _created(self._desk.create(*prepared))
+        except OrderRefused as problem:
+            return _chosen(client_order_id) | _item_error(problem)
 
     def cancel(self, call: Call) -> Document:
         query = call.query
@@ -242,10 +250,13 @@ class Trading:
         return self._desk.clearing.market(order.ticket.ticker).engine.ahead(order)
 
 
+def _chosen(client_order_id: str | None) -> Document:
+    """The client's own id, where it chose one."""
+    return {} if client_order_id is None else {"client_order_id": client_order_id}
+
+
 def _named(order: UserOrder) -> Document:
-    """Ids as the answers of writes have them: the client's only where it chose one."""
-    chosen = {} if order.client_order_id is None else {"client_order_id": order.client_order_id}
-    return {"order_id": order.order_id, **chosen}
+    return {"order_id": order.order_id} | _chosen(order.client_order_id)
 
 
 def _written(order: UserOrder) -> Document:
@@ -265,7 +276,7 @@ def _item_error(problem: OrderRefused | Refusal) -> Document:
 
 def _moment_us(seconds: int) -> int:
     if not 0 <= seconds < 253_402_300_800:  # the year 10000
-        raise error(400, "invalid_order", "expiration_time must be Unix seconds")
+        raise OrderRefused(400, "invalid_order", "expiration_time must be Unix seconds")
     return seconds * US_PER_S
 
 

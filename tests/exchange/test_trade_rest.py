@@ -421,15 +421,19 @@ async def test_each_order_of_a_batch_stands_for_itself(ann: Trader) -> None:
         ticket("bid", "0.4250", "1", client_order_id="b"),
         ticket("ask", "0.44", "2", client_order_id="c"),
         ticket("bid", "0.42", "1", client_order_id="a"),
+        ticket("bid", "7.77", "1"),
+        ticket("bid", "0.42", "1", subaccount=4),
     ]
     response = await ann.send("POST", f"{ORDERS}/batched", {"orders": orders})
     assert response.status_code == 201
-    first, second, third, fourth = response.json()["orders"]
+    first, second, third, fourth, fifth, sixth = response.json()["orders"]
     for answer in (first, third):
         assert faults(answer, official.CREATED) == []
     assert third["fill_count"] == "2.00"
     assert (second["client_order_id"], second["error"]["code"]) == ("b", "invalid_price")
     assert (fourth["client_order_id"], fourth["error"]["code"]) == ("a", "order_already_exists")
+    assert (fifth.keys(), fifth["error"]["code"]) == ({"error"}, "invalid_price")
+    assert sixth["error"]["code"] == "user_not_found"
 
 
 async def test_a_batch_of_which_one_does_not_parse_does_nothing(ann: Trader) -> None:
