@@ -75,8 +75,9 @@ class Stop:
 async def venue_of(settings: Settings, say: Say) -> AsyncIterator[tuple[Endpoints, ApiKey]]:
     """The venue to record and the key to sign with; an exchange of our own where environment `local` names none."""
     if settings.kalshi.environment == "local" and settings.kalshi.exchange is None:
+        from kflow.exchange.scene import SyntheticOptions
         from kflow.exchange.server import Exchange, ExchangeOptions
-        from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+        from kflow.exchange.synthetic import SyntheticSource
 
         chosen = settings.exchange
         source = SyntheticSource(SyntheticOptions(preset=chosen.preset, rate=chosen.rate, seed=chosen.seed))

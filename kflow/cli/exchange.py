@@ -67,8 +67,8 @@ def serve(
     from kflow.exchange import serve as serving
     from kflow.exchange.faults import load_script
     from kflow.exchange.messages import Style
+    from kflow.exchange.scene import SyntheticOptions
     from kflow.exchange.server import ExchangeOptions
-    from kflow.exchange.synthetic import SyntheticOptions
 
     pace = serving.parse_speed(speed)
     if recording is not None:

@@ -106,9 +106,9 @@ class Clearing:
         self._trades = 0
         self._random = random.Random(terms.seed)  # noqa: S311 - a coin, not a secret
 
-    def stamp(self) -> int:
-        """A moment of its own for the next thing that happens, µs."""
-        self._last_us = max(self._last_us + 1, self.time())
+    def stamp(self, now_us: int | None = None) -> int:
+        """A moment of its own for the next thing that happens, µs: now, or the one it is told."""
+        self._last_us = max(self._last_us + 1, self.time() if now_us is None else now_us)
         return self._last_us
 
     def open_market(self, listing: Listing, engine: Engine) -> Market:
@@ -308,6 +308,11 @@ class Clearing:
     def queue(self, *messages: Message) -> None:
         """Put public messages behind what is waiting."""
         self._outbox += messages
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the next flush publishes."""
+        return len(self._outbox)
 
     def flush(self) -> int:
         """Publish what is waiting, and the tickers that are due by it. Returns how many messages went out."""

@@ -28,25 +28,25 @@ class Control:
     """The venue's own hand on a desk."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk, self._clearing = desk, desk.clearing
+        self.desk: Final = desk
+        self.clearing: Final = desk.clearing
         self._venue: Final = desk.clearing.venue
         self._closed: set[str] = set()  # markets whose orders were taken out at their close
         self._next_close_us = 0  # nothing closes before it
 
     def advance(self) -> None:
         """Let time pass: orders expire, markets reach their close."""
-        now_us = self._clearing.time()
+        now_us = self.clearing.time()
         self._venue.now_us = max(self._venue.now_us, now_us)
-        self._desk.expire(now_us)
+        self.desk.expire(now_us)
         if now_us < self._next_close_us:
             return
         ahead = [now_us + _LOOK_US]
-        for ticker, market in self._clearing.markets.items():
+        for ticker, market in self.clearing.markets.items():
             if market.state.close_us > now_us:
                 ahead.append(market.state.close_us)
             elif ticker not in self._closed:
-                self._closed.add(ticker)
-                self._cancel_orders((ticker,), Reason.CLOSE)
+                self.close(ticker)
         self._next_close_us = min(ahead)
 
     # The whole exchange.
@@ -55,11 +55,11 @@ class Control:
         """Pause trading (cancellations go on), or with `exchange` everything."""
         self._venue.trading_active = False
         self._venue.exchange_active = not exchange
-        for member in self._desk.members.values():
+        for member in self.desk.members.values():
             for account in member.accounts.values():
                 for order in account.open_orders():
                     if order.ticket.cancel_on_pause:
-                        self._desk.withdraw(order, Reason.HALT)
+                        self.desk.withdraw(order, Reason.HALT)
 
     def resume(self) -> None:
         self._venue.trading_active = self._venue.exchange_active = True
@@ -69,18 +69,23 @@ class Control:
     def deactivate(self, ticker: str) -> None:
         """Pause one market; its orders stay."""
         self._news(ticker, "deactivated", is_deactivated=True)
-        self._clearing.markets[ticker].state.status = "inactive"
+        self.clearing.markets[ticker].state.status = "inactive"
 
     def activate(self, ticker: str) -> None:
         """Let a paused market go on. That takes every order out of it (protocol section 7.3)."""
-        self._clearing.markets[ticker].state.status = "active"
+        self.clearing.markets[ticker].state.status = "active"
         self._cancel_orders((ticker,), Reason.HALT)
         self._news(ticker, "activated", is_deactivated=False)
+
+    def close(self, ticker: str) -> None:
+        """Take the orders out of a market whose time has come. No message says so (protocol section 7.3)."""
+        self._closed.add(ticker)
+        self._cancel_orders((ticker,), Reason.CLOSE)
 
     def move_close(self, ticker: str, close_us: int) -> None:
         """Let a market close at another time; one that lies behind us closes it now."""
         self._news(ticker, "close_date_updated", close_ts=close_us // US_PER_S)
-        self._clearing.markets[ticker].state.close_us = close_us
+        self.clearing.markets[ticker].state.close_us = close_us
         self._closed.discard(ticker)
         self._next_close_us = 0
         self.advance()
@@ -88,7 +93,7 @@ class Control:
     def retick(self, ticker: str, structure: str) -> None:
         """Give a market other prices; orders that rest stay where they are. Raises Unrepresentable for no structure."""
         grid = Grid.named(structure)
-        market = self._clearing.markets[ticker]
+        market = self.clearing.markets[ticker]
         ranges = grid.price_ranges()
         self._news(ticker, "price_level_structure_updated", price_level_structure=structure, price_ranges=ranges)
         market.engine.grid = grid
@@ -97,17 +102,17 @@ class Control:
     def charge(self, event: str, fee_type: str, multiplier: float) -> None:
         """Override the fees of an event. Raises Unrepresentable for a type without a formula."""
         schedule = FeeSchedule.parse(fee_type, str(multiplier))
-        for market in self._clearing.markets.values():
+        for market in self.clearing.markets.values():
             if market.listing.event == event:
                 market.schedule = schedule
         facts = {"event_ticker": event, "fee_type_override": fee_type, "fee_multiplier_override": multiplier}
         body = msgspec.json.encode(facts).decode()
-        self._clearing.queue(Message(LIFECYCLE, "event_fee_update", "", body, self._clearing.stamp()))
+        self.clearing.queue(Message(LIFECYCLE, "event_fee_update", "", body, self.clearing.stamp()))
 
     def determine(self, ticker: str, value: Price) -> None:
         """Say what one YES contract pays: $1 (yes), $0 (no), or between them (scalar)."""
         self._cancel_orders((ticker,), Reason.CLOSE)
-        venue_us = self._clearing.stamp()
+        venue_us = self.clearing.stamp()
         self._news(
             ticker,
             "determined",
@@ -118,19 +123,19 @@ class Control:
 
     def settle(self, ticker: str, value: Price) -> None:
         """Pay out."""
-        venue_us = self._clearing.stamp()
-        self._clearing.settle(ticker, result_of(value), value, venue_us)
+        venue_us = self.clearing.stamp()
+        self.clearing.settle(ticker, result_of(value), value, venue_us)
         self._news(ticker, "settled", settled_ts=venue_us // US_PER_S)
 
     def _news(self, ticker: str, event_type: str, **facts: object) -> None:
-        self._clearing.queue(lifecycle_message(ticker, event_type, self._clearing.stamp(), **facts))
+        self.clearing.queue(lifecycle_message(ticker, event_type, self.clearing.stamp(), **facts))
 
     def _cancel_orders(self, tickers: Sequence[str], reason: Reason) -> None:
-        for member in self._desk.members.values():
+        for member in self.desk.members.values():
             for account in member.accounts.values():
                 for ticker in tickers:
                     for order in account.open_orders(ticker):
-                        self._desk.withdraw(order, reason)
+                        self.desk.withdraw(order, reason)
 
 
 def result_of(value: Price) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from enum import IntEnum
+from typing import Final, NamedTuple
 
 import msgspec
 
-from kflow.exchange.catalogue import successor
 from kflow.exchange.listing import Listing
 from kflow.exchange.messages import LIFECYCLE, Message
 from kflow.market.times import US_PER_S
@@ -22,77 +21,55 @@ DETERMINED_AFTER_US: Final = 10 * US_PER_S
 MOVED_BEFORE_US: Final = 30 * US_PER_S
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that happens: a message; for a new market its listing; for a closed one whose book it empties."""
+class Stage(IntEnum):
+    """What becomes of a market, in this order."""
+
+    MOVED = 0  # its close is announced
+    CLOSED = 1  # trading ends, and the market that follows is listed
+    EMPTIED = 2  # its book is gone
+    DETERMINED = 3
+    SETTLED = 4
+
+
+class Step(NamedTuple):
+    """One market, by its number in the flow, reaches a stage."""
 
     venue_us: int
-    message: Message
-    listing: Listing | None = None
-    empties: int | None = None
+    stage: Stage
+    market: int
 
 
 class Lifecycle:
-    """Markets by their number in the flow; those whose close lies within the run's reach get steps."""
+    """The steps of markets that close, earliest first."""
 
-    def __init__(self, markets: Sequence[tuple[Listing, float]], lifetime_us: int, start_us: int, seed: int) -> None:
-        self._lifetime_us, self._seed = lifetime_us, seed
+    def __init__(self) -> None:
         self._order = itertools.count()
         self._steps: list[tuple[int, int, Step]] = []
-        self._closings: list[tuple[int, int]] = []
-        self._count = len(markets)
-        for index, (listing, _) in enumerate(markets):
-            if listing.close_us == start_us + lifetime_us:
-                self._plan(index, listing)
 
-    def closing(self, now_us: int) -> list[int]:
-        """Markets whose time has come: their flow ends."""
-        closing = []
-        while self._closings and self._closings[0][0] <= now_us:
-            closing.append(heapq.heappop(self._closings)[1])
-        return closing
+    def add(self, market: int, listing: Listing) -> None:
+        """Let a market go its way."""
+        close_us = listing.close_us
+        determined_us = close_us + DETERMINED_AFTER_US
+        moments = {
+            Stage.MOVED: max(listing.open_us + 1, close_us - MOVED_BEFORE_US),
+            Stage.CLOSED: close_us,
+            Stage.EMPTIED: close_us + EMPTY_AFTER_US,
+            Stage.DETERMINED: determined_us,
+            Stage.SETTLED: determined_us + listing.settle_after_s * US_PER_S,
+        }
+        for stage, venue_us in moments.items():
+            heapq.heappush(self._steps, (venue_us, next(self._order), Step(venue_us, stage, market)))
 
-    def due(self, now_us: int) -> list[Step]:
+    def next_us(self) -> int | None:
+        """The moment of the next step."""
+        return self._steps[0][0] if self._steps else None
+
+    def due(self, now_us: int) -> Sequence[Step]:
         """Steps up to now, in order."""
         due = []
         while self._steps and self._steps[0][0] <= now_us:
-            step = heapq.heappop(self._steps)[2]
-            due.append(step)
-            if step.listing is not None:
-                self._plan(self._count, step.listing)
-                self._count += 1
+            due.append(heapq.heappop(self._steps)[2])
         return due
-
-    def _plan(self, index: int, listing: Listing) -> None:
-        close_us = listing.close_us
-        heapq.heappush(self._closings, (close_us, index))
-        ticker = listing.ticker
-        result = "yes" if (self._seed + index) % 2 else "no"
-        value = "1.0000" if result == "yes" else "0.0000"
-        moved_us = max(listing.open_us + 1, close_us - MOVED_BEFORE_US)
-        determined_us = close_us + DETERMINED_AFTER_US
-        settled_us = determined_us + listing.settle_after_s * US_PER_S
-        self._push(moved_us, lifecycle_message(ticker, "close_date_updated", moved_us, close_ts=close_us // US_PER_S))
-        self._push(close_us + EMPTY_AFTER_US, lifecycle_message(ticker, "", close_us), empties=index)
-        self._push(
-            determined_us,
-            lifecycle_message(
-                ticker,
-                "determined",
-                determined_us,
-                result=result,
-                determination_ts=determined_us // US_PER_S,
-                settlement_value=value,
-            ),
-        )
-        self._push(settled_us, lifecycle_message(ticker, "settled", settled_us, settled_ts=settled_us // US_PER_S))
-        following = successor(listing, close_us, self._lifetime_us)
-        self._push(close_us, created_message(following, close_us), listing=following)
-
-    def _push(
-        self, venue_us: int, message: Message, *, listing: Listing | None = None, empties: int | None = None
-    ) -> None:
-        heapq.heappush(self._steps, (venue_us, next(self._order), Step(venue_us, message, listing, empties)))
 
 
 def lifecycle_message(ticker: str, event_type: str, venue_us: int, **facts: object) -> Message:

@@ -18,7 +18,7 @@ from typing import Final
 from websockets.frames import CloseCode
 
 from kflow.clock import NS_PER_S
-from kflow.exchange.clearing import Clearing
+from kflow.exchange.control import Control
 from kflow.exchange.hub import Hub
 from kflow.exchange.listing import Listing
 from kflow.exchange.messages import ORDERBOOK, Message
@@ -57,9 +57,11 @@ class RecordedSource:
     def sids(self) -> Mapping[str, int]:
         return self.contents.parts[0].sids
 
-    def prepare(self, clearing: Clearing, now_us: int) -> None:
-        contents, venue = self.contents, clearing.venue
-        clearing.time = lambda: venue.now_us
+    def prepare(self, control: Control, now_us: int) -> None:
+        contents, venue = self.contents, control.clearing.venue
+        # Orders live in the recording's time: it goes on with its frames, and stands while nobody listens.
+        venue.now_us = contents.first_us
+        control.clearing.time = lambda: venue.now_us
         venue.lenient = True  # a recording may have holes, and then its books contradict themselves
         opened_us = contents.first_ns // 1000 - 86_400 * US_PER_S
         tickers = dict.fromkeys(market for part in contents.parts for market in part.markets)

@@ -13,9 +13,10 @@ from websockets.frames import CloseCode
 from kflow.errors import UsageError
 from kflow.exchange.presets import PRESETS
 from kflow.exchange.recorded import RecordedOptions, RecordedSource
+from kflow.exchange.scene import SyntheticOptions
 from kflow.exchange.server import Exchange, ExchangeOptions
 from kflow.exchange.source import Source
-from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.synthetic import SyntheticSource
 
 SPEEDS = "a number of times real time, for example 1 or 10, or max"
 

@@ -32,10 +32,11 @@ from kflow.exchange.holders import Holder, new_holders
 from kflow.exchange.hub import OVERFLOW_BYTES, PING_INTERVAL_S, Hub
 from kflow.exchange.market import Venue
 from kflow.exchange.messages import PLAIN, Message, Style
+from kflow.exchange.scene import SyntheticOptions
 from kflow.exchange.site import exchange_routes
 from kflow.exchange.source import Source
 from kflow.exchange.stream import WS_PATH, StreamProtocol
-from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.synthetic import SyntheticSource
 from kflow.exchange.terms import Terms
 from kflow.exchange.truth import TruthLog
 
@@ -120,7 +121,7 @@ class Exchange:
         options = self._options
         self._open_accounts()
         source = options.source
-        source.prepare(self.clearing, options.clock.wall_ns() // 1000)
+        source.prepare(self.control, options.clock.wall_ns() // 1000)
         self.hub.sids = source.sids
         config = uvicorn.Config(
             application(exchange_routes(self.venue, self.gate), options.clock),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from kflow.exchange.clearing import Clearing
+from kflow.exchange.control import Control
 from kflow.exchange.hub import Hub
 from kflow.exchange.listing import Listing
 from kflow.exchange.matching import OrderBook
@@ -22,11 +22,11 @@ class Source(Protocol):
     def sids(self) -> Mapping[str, int]:
         """Sids that its channels must get on every socket."""
 
-    def prepare(self, clearing: Clearing, now_us: int) -> None:
+    def prepare(self, control: Control, now_us: int) -> None:
         """List the markets, and give those that have begun their books.
 
-        A market that is to be matched gets its engine here (`clearing.open_market`); the others follow their published
-        books. A source that lives in another time than the clock's sets `clearing.time`.
+        A market that is to be matched gets its engine here (`control.clearing.open_market`); the others follow their
+        published books. A source that lives in another time than the clock's sets `control.clearing.time`.
         """
 
     async def run(self, hub: Hub) -> None:
@@ -43,9 +43,9 @@ class ManualSource:
         self._listings, self._books = tuple(listings), dict(books)
         self.sids: Mapping[str, int] = {}
 
-    def prepare(self, clearing: Clearing, now_us: int) -> None:  # noqa: ARG002 - its listings have their own times
-        venue = clearing.venue
-        clearing.time = lambda: venue.now_us
+    def prepare(self, control: Control, now_us: int) -> None:  # noqa: ARG002 - its listings have their own times
+        venue = control.clearing.venue
+        control.clearing.time = lambda: venue.now_us
         venue.list_markets(self._listings)
         for listing in self._listings:
             if listing.ticker in self._books:
@@ -65,7 +65,8 @@ class MatchedSource:
         self._listings, self._books = tuple(listings), dict(books)
         self.sids: Mapping[str, int] = {}
 
-    def prepare(self, clearing: Clearing, now_us: int) -> None:
+    def prepare(self, control: Control, now_us: int) -> None:
+        clearing = control.clearing
         clearing.venue.list_markets(self._listings)
         for listing in self._listings:
             engine = OrderBook(listing.grid)

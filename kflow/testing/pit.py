@@ -14,6 +14,7 @@ from kflow.exchange.market import Venue
 from kflow.exchange.matching import OrderBook
 from kflow.exchange.messages import Message
 from kflow.exchange.orders import TimeInForce
+from kflow.exchange.scene import Scene, SyntheticOptions
 from kflow.exchange.source import MatchedSource
 from kflow.exchange.terms import Terms
 from kflow.market.events import Level, Side
@@ -38,7 +39,7 @@ class Pit:
         self.clearing = Clearing(self.venue, clock or SystemClock(), terms or Terms(), self._publish)
         self.desk = Desk(self.clearing)
         self.control = Control(self.desk)
-        MatchedSource(listings, books or {}).prepare(self.clearing, self.clearing.time())
+        MatchedSource(listings, books or {}).prepare(self.control, self.clearing.time())
 
     def _publish(self, messages: Sequence[Message]) -> None:
         self.venue.apply(messages)
@@ -90,3 +91,21 @@ class Pit:
             ]
         )
         return Money(cash + self.clearing.collected)
+
+
+def synthetic(options: SyntheticOptions, start_us: int) -> tuple[Pit, Scene]:
+    """Made-up markets with a pit of their own, in the scene's time."""
+    pit = Pit(markets=())
+    pit.clearing.time = lambda: start_us
+    scene = Scene(options, pit.control, start_us)
+    pit.desk.flush()
+    pit.clearing.time = lambda: scene.now_us
+    return pit, scene
+
+
+def play(scene: Scene) -> None:
+    """One stretch of a scene, as fast as it goes."""
+    for event in scene.plan():
+        scene.act(event)
+    scene.pass_to(scene.end_us())
+    scene.flush()

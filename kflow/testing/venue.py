@@ -16,9 +16,10 @@ from typing import Final
 from kflow.exchange.faults import Fault
 from kflow.exchange.listing import Listing
 from kflow.exchange.messages import ORDERBOOK, Message
+from kflow.exchange.scene import SyntheticOptions
 from kflow.exchange.server import Exchange, ExchangeOptions
 from kflow.exchange.source import ManualSource, Source
-from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.synthetic import SyntheticSource
 from kflow.exchange.writer import Writer
 from kflow.kalshi.auth import ApiKey
 from kflow.market.events import Level

@@ -11,8 +11,9 @@ import pytest
 from kflow.clock import ManualClock, SystemClock
 from kflow.errors import ClockSkew, UnknownTicker, UsageError, VenueRefused
 from kflow.exchange.access import Access, Denied
+from kflow.exchange.scene import SyntheticOptions
 from kflow.exchange.server import ExchangeOptions
-from kflow.exchange.synthetic import SyntheticOptions, SyntheticSource
+from kflow.exchange.synthetic import SyntheticSource
 from kflow.kalshi.auth import ApiKey, write_new_key
 from kflow.kalshi.environments import Endpoints, Environment, endpoints
 from kflow.kalshi.resolve import Selection, resolve
