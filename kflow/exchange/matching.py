@@ -86,7 +86,7 @@ class OrderBook:
     def cancel(self, order: Order, reason: Reason = Reason.CANCEL) -> Execution:
         """Take a resting order out. Raises Unrepresentable if it does not rest."""
         execution = Execution()
-        self._end(order, reason, execution)
+        execution.ended.append((order, self._remove(order, execution), reason))
         return execution
 
     def decrease(self, order: Order, remaining: Size) -> Execution:
@@ -129,7 +129,7 @@ class OrderBook:
         """Cancel every resting order that `leaves` names, best price and earliest first."""
         execution = Execution()
         for order in [order for side in Side for order in self.orders(side) if leaves(order)]:
-            self._end(order, reason, execution)
+            execution.ended.append((order, self._remove(order, execution), reason))
         return execution
 
     # Reading.
@@ -207,16 +207,26 @@ class OrderBook:
         return found
 
     def _enter(self, order: Order, execution: Execution) -> None:
-        prices = self._prices[1 - order.side]
-        if prices and prices[-1] + order.own_price >= DOLLAR and not self._match(order, execution):
-            execution.ended.append((order, order.remaining, Reason.SELF_TRADE))
-            order.remaining = _NOTHING
-        elif order.remaining:
-            if order.time_in_force is _GTC:
-                self._rest(order, execution)
-            else:
-                execution.ended.append((order, order.remaining, Reason.CANCEL))
-                order.remaining = _NOTHING
+        """Match an order; what remains rests, or ends where it may not."""
+        side, own_price = order.side, order.own_price
+        others = self._prices[1 - side]
+        if others and others[-1] + own_price >= DOLLAR:
+            if not self._match(order, execution):
+                self._give_up(order, Reason.SELF_TRADE, execution)
+            if not order.remaining:
+                return
+        if order.time_in_force is not _GTC:
+            self._give_up(order, Reason.CANCEL, execution)
+            return
+        queues = self._queues[side]
+        queue = queues.get(own_price)
+        if queue is None:
+            queue = queues[own_price] = _Queue()
+            insort(self._prices[side], own_price)
+        queue.orders[order] = None
+        queue.total += order.remaining
+        order.resting = True
+        execution.changes.append((side, own_price, order.remaining, order))
 
     def _match(self, order: Order, execution: Execution) -> bool:
         """Trade with whatever the order crosses. False where it met its owner's order and ends there."""
@@ -262,23 +272,13 @@ class OrderBook:
         order.remaining = left
         return going
 
-    def _rest(self, order: Order, execution: Execution) -> None:
-        queues, own_price = self._queues[order.side], order.own_price
-        queue = queues.get(own_price)
-        if queue is None:
-            queue = queues[own_price] = _Queue()
-            insort(self._prices[order.side], own_price)
-        queue.orders[order] = None
-        queue.total += order.remaining
-        order.resting = True
-        execution.changes.append((order.side, own_price, order.remaining, order))
+    def _give_up(self, order: Order, reason: Reason, execution: Execution) -> None:
+        """End an order that does not rest."""
+        execution.ended.append((order, order.remaining, reason))
+        order.remaining = _NOTHING
 
-    def _end(self, order: Order, reason: Reason, execution: Execution) -> None:
-        size = order.remaining
-        self._remove(order, execution)
-        execution.ended.append((order, size, reason))
-
-    def _remove(self, order: Order, execution: Execution) -> None:
+    def _remove(self, order: Order, execution: Execution) -> Size:
+        """Take a resting order out of its queue; what it still wanted."""
         queue, own_price, size = self._queue_of(order), order.own_price, order.remaining
         del queue.orders[order]
         queue.total -= size
@@ -289,6 +289,7 @@ class OrderBook:
             del self._queues[order.side][own_price]
             prices = self._prices[order.side]
             del prices[bisect_left(prices, own_price)]
+        return size
 
     def _queue_of(self, order: Order) -> _Queue:
         if not order.resting:
