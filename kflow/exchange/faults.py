@@ -1,25 +1,28 @@
 """Scripted faults: what goes wrong on purpose, when, how often; every one counted and told to the truth log.
 
 A script is TOML: a list of `[[fault]]` tables whose keys are the fields of `Fault`. Which part of the exchange a kind
-touches: frames (FRAME_KINDS), the upgrade (UPGRADE_KINDS), commands (unanswered).
+touches: frames (FRAME_KINDS), the upgrade (UPGRADE_KINDS), commands (unanswered), signed requests (REQUEST_KINDS), the
+venue itself (VENUE_KINDS).
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal
 
 import msgspec
 
 from kflow.clock import NS_PER_S, Clock
-from kflow.errors import ConfigError
+from kflow.errors import ConfigError, Unrepresentable
 from kflow.exchange.messages import DELTA_TYPE, ORDERBOOK, SNAPSHOT_TYPE, Message
 from kflow.exchange.subscriptions import Frame, Subscriptions
 from kflow.exchange.truth import TruthLog
+from kflow.market.grid import Grid
 
 
 class Kind(StrEnum):
@@ -28,7 +31,7 @@ class Kind(StrEnum):
     DROP = "drop"  # `count` frames take their seq and are not sent
     DUPLICATE = "duplicate"  # a frame is sent `count` times more
     REORDER = "reorder"  # `count` frames (2: a swap) are sent in the opposite order
-    CUT = "cut"  # the connection is reset (RST)
+    CUT = "cut"  # the connection is reset (RST), and for `seconds` handshakes get 503
     CLOSE = "close"  # the connection is closed cleanly with `code`
     BLACK_HOLE = "black_hole"  # nothing is read or written any more, the socket stays open (for `seconds`)
     SILENT = "silent"  # pings go on, nothing else does, for `seconds`; what is withheld takes its seq
@@ -43,15 +46,55 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"  # a `command` is neither carried out nor answered
     REFUSE_UPGRADE = "refuse_upgrade"  # the handshake gets `status` 401, 429 or 503
     SLOW_UPGRADE = "slow_upgrade"  # the handshake is answered after `seconds`
+    # Of a signed request.
+    LATE_ACK = "late_ack"  # carried out; its frames go out at once, the answer after `seconds`
+    FILL_FIRST = "fill_first"  # carried out; its frames go out before the answer
+    LOST_ACK = "lost_ack"  # no answer: the connection ends as `variant` says
+    HTTP_ERROR = "http_error"  # `status` 429, 500, 502, 503 or 504
+    NO_ORDER = "no_order"  # success, and an empty object for an order
+    HTML = "html"  # a page for people, with `status`
+    CONTENT_TYPE = "content_type"  # carried out; the true answer is called text/html
+    DEPRECATED = "deprecated"  # 410, as from the retired endpoints
+    # Of the venue.
+    PAUSE = "pause"  # of trading, or of the exchange (`variant`), for `seconds`
+    CLOSE_EARLY = "close_early"  # a market closes now
+    RETICK = "retick"  # a market has the prices of another `structure`
+    OUTSIDE_ORDER = "outside_order"  # somebody else takes `count` contracts of `side` for the first user's account
 
 
 UPGRADE_KINDS: Final = frozenset({Kind.REFUSE_UPGRADE, Kind.SLOW_UPGRADE})
-FRAME_KINDS: Final = frozenset(Kind) - UPGRADE_KINDS - {Kind.UNANSWERED}
-VARIANTS: Final = ("bad_json", "truncated", "invalid_utf8", "wrong_types", "deep_nesting", "not_an_object")
+REQUEST_KINDS: Final = frozenset(
+    {
+        Kind.LATE_ACK,
+        Kind.FILL_FIRST,
+        Kind.LOST_ACK,
+        Kind.HTTP_ERROR,
+        Kind.NO_ORDER,
+        Kind.HTML,
+        Kind.CONTENT_TYPE,
+        Kind.DEPRECATED,
+    }
+)
+VENUE_KINDS: Final = frozenset({Kind.PAUSE, Kind.CLOSE_EARLY, Kind.RETICK, Kind.OUTSIDE_ORDER})
+FRAME_KINDS: Final = frozenset(Kind) - UPGRADE_KINDS - REQUEST_KINDS - VENUE_KINDS - {Kind.UNANSWERED}
+# The first is the one that is meant where none is named.
+VARIANTS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.MALFORMED: ("bad_json", "truncated", "invalid_utf8", "wrong_types", "deep_nesting", "not_an_object"),
+    Kind.LOST_ACK: ("reset", "closed"),
+    Kind.PAUSE: ("trading", "exchange"),
+}
+STATUSES: Final[dict[Kind, tuple[int, ...]]] = {
+    Kind.REFUSE_UPGRADE: (401, 429, 503),
+    Kind.HTTP_ERROR: (503, 429, 500, 502, 504),
+    Kind.HTML: (200, 502),
+    Kind.NO_ORDER: (201, 200),
+}
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One fault. It counts what it could hit (deltas, or upgrades, or commands) over all connections."""
+    """One fault. It counts what it could hit (deltas, upgrades, commands, requests; for the venue's own acts the orders
+    that were placed) over all connections.
+    """
 
     kind: Kind
     # When: behind this many hits of its kind, and not before this many seconds from the first connection.
@@ -68,16 +111,24 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     count: int | None = None
     code: int | None = None
     seconds: float | None = None
-    status: int = 401
+    status: int | None = None
     size_mib: float = 65.0
-    variant: str = "bad_json"
-    command: str = "subscribe"
+    variant: str | None = None
+    # A socket's command; of requests the name in `trade_faults.COMMANDS`, or a pattern such as "GET /portfolio/*".
+    command: str | None = None
+    accepted: bool = False  # the request is carried out before its answer goes wrong
+    structure: str = "deci_cent"
+    side: Literal["yes", "no"] = "yes"
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}")
-        if self.kind is Kind.REFUSE_UPGRADE and self.status not in (401, 429, 503):
-            raise ValueError("status must be 401, 429 or 503")
+        variants, statuses = VARIANTS.get(self.kind), STATUSES.get(self.kind)
+        if self.variant is not None and variants is not None and self.variant not in variants:
+            raise ValueError(f"variant must be one of {', '.join(variants)}")
+        if self.status is not None and statuses is not None and self.status not in statuses:
+            *most, last = sorted(statuses)
+            raise ValueError(f"status must be {', '.join(map(str, most))} or {last}")
+        if self.kind is Kind.RETICK:
+            Grid.named(self.structure)
         if self.kind is Kind.ERROR and self.code not in (10, 25):
             raise ValueError("code must be 10 or 25")
         if self.after_frames < 0 or self.at_s < 0 or (self.every is not None and self.every < 1):
@@ -87,6 +138,16 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def limit(self) -> int | None:
         """How often it happens; None for ever."""
         return self.times if self.times is not None or self.every is not None else 1
+
+    @property
+    def how(self) -> str:
+        """The variant that is meant."""
+        return self.variant or VARIANTS[self.kind][0]
+
+    @property
+    def answer(self) -> int:
+        """The status that is meant."""
+        return self.status or STATUSES[self.kind][0]
 
 
 class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,7 +160,7 @@ def load_script(path: Path) -> tuple[Fault, ...]:
         script = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _Script)
     except OSError as error:
         raise ConfigError(f"cannot read the fault script {path}: {error.strerror}", hint="check --fault") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, Unrepresentable) as error:
         raise ConfigError(
             f"{path} is not a fault script: {error}", hint=f"each [[fault]] has a kind: {', '.join(Kind)}"
         ) from None
@@ -157,6 +218,15 @@ class _Armed:
         self.seen = self.fired = self.left = 0
         self.next_at = fault.after_frames
 
+    def reached(self, orders: int, now_s: float) -> bool:
+        """Whether so many orders, and the time, bring the venue to act."""
+        if self.spent or now_s < self.fault.at_s or orders < self.next_at:
+            return False
+        self.fired += 1
+        # Without `every` it acts again, if at all, with the next order.
+        self.next_at = max(orders, self.next_at) + (self.fault.every or 1)
+        return True
+
     @property
     def spent(self) -> bool:
         limit = self.fault.limit
@@ -189,13 +259,18 @@ class Injector:
         self._start_ns: int | None = None
         self.injected: Counter[str] = Counter()
         self.frames_dropped = 0
+        self.orders = 0  # placed so far
+        self._shut_until_s = 0.0
         # Worked out anew whenever a fault fires: without frame faults the exchange writes whole batches at once.
         self.touches_frames = False
         self._refresh()
 
     def add(self, fault: Fault) -> None:
         """Arm one more, counting from now."""
-        self._armed.append(_Armed(fault))
+        armed = _Armed(fault)
+        if fault.kind in VENUE_KINDS:
+            armed.next_at += self.orders
+        self._armed.append(armed)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -208,32 +283,57 @@ class Injector:
 
     def upgrade(self, number: int) -> Fault | None:
         """The fault that a handshake meets."""
+        if self._now_s() < self._shut_until_s:
+            return Fault(kind=Kind.REFUSE_UPGRADE, status=503)  # a part of the cut
         return self._first(UPGRADE_KINDS, number, lambda _: True)
+
+    def request(self, fits: Callable[[Fault], bool], fact: Mapping[str, object]) -> Fault | None:
+        """The fault that a signed request meets, if it fits; `fact` tells the truth log which request it was."""
+        return self._first(REQUEST_KINDS, 0, fits, fact)
+
+    def acts(self) -> list[Fault]:
+        """What the venue is to do now. Time counts from the first handshake or request."""
+        if self._start_ns is None:
+            return []
+        now_s = self._now_s()
+        venue = [armed for armed in self._armed if armed.fault.kind in VENUE_KINDS]
+        due = [armed.fault for armed in venue if armed.reached(self.orders, now_s)]
+        for fault in due:
+            self._tell(fault, 0, {"market": fault.market, "orders": self.orders})
+        return due
 
     def swallows(self, number: int, raw: bytes) -> bool:
         """Whether a command goes unanswered."""
 
         def names(fault: Fault) -> bool:
-            return f'"{fault.command}"'.encode() in raw
+            return f'"{fault.command or "subscribe"}"'.encode() in raw
 
         return self._first(frozenset({Kind.UNANSWERED}), number, names) is not None
 
-    def _first(self, kinds: frozenset[Kind], number: int, fits: object) -> Fault | None:
+    def _first(
+        self,
+        kinds: frozenset[Kind],
+        number: int,
+        fits: Callable[[Fault], bool],
+        fact: Mapping[str, object] = MappingProxyType({}),
+    ) -> Fault | None:
         now_s = self._now_s()
         found = None
         for armed in self._armed:
             fault = armed.fault
-            if fault.kind not in kinds or fault.connection not in (None, number) or not fits(fault):  # type: ignore[operator]
+            if fault.kind not in kinds or fault.connection not in (None, number) or not fits(fault):
                 continue
             if armed.hit(now_s) and found is None:
                 found = fault
         if found is not None:
-            self._tell(found, number, {})
+            self._tell(found, number, fact)
         return found
 
-    def _tell(self, fault: Fault, number: int, fact: dict[str, object], *, new: bool = True) -> None:
+    def _tell(self, fault: Fault, number: int, fact: Mapping[str, object], *, new: bool = True) -> None:
         if new:
             self.injected[fault.kind.value] += 1
+            if fault.kind is Kind.CUT and fault.seconds:
+                self._shut_until_s = self._now_s() + fault.seconds
         self._refresh()
         told = {"fault": fault.kind.value, "number": self.injected[fault.kind.value], **fact}
         self._truth.fault(number, told)

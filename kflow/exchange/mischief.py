@@ -63,7 +63,7 @@ class Mischief:
             self._injector.told(link, fault, {**fact, "frame": frame.text() if frame else ""}, new=new)
             return []
         if fault.kind is Kind.MALFORMED:
-            fact["variant"] = fault.variant
+            fact["variant"] = fault.how
         self._injector.told(link, fault, fact)
         if fault.kind is Kind.DELTA_BEFORE_SNAPSHOT:
             return []
@@ -116,10 +116,10 @@ class Mischief:
         frame = link.subscriptions.stamp(message)
         if frame is None:
             return []
-        if fault.variant == "wrong_types":
+        if fault.how == "wrong_types":
             frame.body = '{"market_ticker":17,"price_dollars":[],"delta_fp":{},"side":null,"ts_ms":"noon"}'
             return [frame]
-        return [malformed(frame.text(), fault.variant)]
+        return [malformed(frame.text(), fault.how)]
 
     def _wrong_delta(self, link: Link, message: Message, fault: Fault) -> list[Step]:
         state = self._venue.markets[message.market]

@@ -2,7 +2,11 @@
 
 It is a journal (kflow/store/journal.py): FRAME is a text frame's payload as written, COMMAND a command as it came,
 CONNECTED and DISCONNECTED a socket's ends, FAULT an injected fault as JSON. The connection is the exchange's own
-counter, from 1.
+counter, from 1; what belongs to no socket has 0.
+
+TRADING is what happened to accounts, whoever heard of it, as JSON with one of these keys: `command` (an order command
+that REST carried out, with the request and its answer), `fill` or `user_order` (the message of that channel, with the
+`user` it is for).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from kflow.clock import Clock
+from kflow.exchange.messages import FILL, USER_ORDERS, Message
 from kflow.store.journal import JournalWriter, RecordKind
 
 
@@ -42,6 +47,22 @@ class TruthLog:
 
     def fault(self, connection: int, fact: Mapping[str, object]) -> None:
         self._record(RecordKind.FAULT, connection, msgspec.json.encode(fact))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is written."""
+        return self._journal is not None
+
+    def trading(self, fact: Mapping[str, object]) -> None:
+        self._record(RecordKind.TRADING, 0, msgspec.json.encode(fact))
+
+    def published(self, messages: Sequence[Message]) -> None:
+        """Keep what the trading half says of accounts."""
+        if self._journal is None:
+            return
+        for message in messages:
+            if message.channel in (FILL, USER_ORDERS):
+                self.trading({"user": message.account, message.kind: msgspec.Raw(message.body.encode())})
 
     def _record(self, kind: RecordKind, connection: int, payload: bytes) -> None:
         if self._journal is not None:

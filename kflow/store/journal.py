@@ -53,6 +53,7 @@ class RecordKind(IntEnum):
     CHECKPOINT = 6  # state of every connection's protocol: reading may start here
     FAULT = 7  # in a truth log: JSON of an injected fault
     MARKETS = 8  # JSON: what REST said of the session's markets
+    TRADING = 9  # in a truth log: JSON of an order command that was carried out, of a fill, or of an order as it stands
 
 
 def checksum(stamp: bytes, payload: bytes) -> int:
