@@ -8,6 +8,8 @@ from typing import Final
 from kflow.market.events import Side
 from kflow.units import DOLLAR, Price, Size
 
+_NOTHING: Final = Size(0)
+
 
 class TimeInForce(StrEnum):
     """How long an order lives. An expiry is its owner's affair: the engine is told to cancel."""
@@ -81,9 +83,9 @@ class Order:
         self.side: Final = side
         self.price = price
         # As a bid of its own side: what the venue's book shows it at, and higher is better on both sides.
-        self.own_price: Price = Price(DOLLAR - price) if side else price
+        self.own_price: Price = DOLLAR - price if side else price  # type: ignore[assignment]
         self.remaining = size
-        self.filled = Size(0)
+        self.filled = _NOTHING
         self.resting = False
         self.owner: Final = owner
         self.time_in_force: Final = time_in_force
