@@ -19,4 +19,5 @@ def exchange_routes(venue: Venue, gate: Gate) -> list[Route]:
     account = AccountRest(gate)
     rooms = (Trading(gate), OrderGroups(gate), Portfolio(gate), Subaccounts(gate), account)
     signed = [gate.route(endpoint) for room in rooms for endpoint in room.endpoints()]
-    return [*MarketData(venue, gate.clock, gate).routes(), *account.public_routes(), *signed]
+    # They are tried one by one: orders first, which are in the greatest hurry.
+    return [*signed, *account.public_routes(), *MarketData(venue, gate.clock, gate).routes()]

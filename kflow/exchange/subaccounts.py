@@ -17,6 +17,8 @@ from kflow.units import Money, format_money
 # 1e-4 dollar, the unit of transfers between shards.
 _CENTICENT: Final = 100
 _MOST_SUBACCOUNTS: Final = 63
+# Shards that the venue has: the first one, combos, crypto, tennis. Elsewhere cash would be of no use.
+_SHARDS: Final = range(4)
 _INSTANCES: Final = {"event_contract": "event_contract", "margined": "margined"}
 
 
@@ -132,6 +134,8 @@ class Subaccounts:
             return {"transfer_id": moves.by_client_id[_uuid(client_id)]}
         amount = Money(need(fields.integer("amount"), "amount") * _CENTICENT)
         source, target = _ends(fields, "exchange_shard")
+        if target not in _SHARDS:
+            raise invalid(f"there is no exchange shard {target}")
         self._shift(call, fields, (source, target), amount)
         transfer_id = str(uuid4())
         moves.between_shards.insert(

@@ -344,7 +344,14 @@ async def test_cash_moves_between_shards(ann: Trader) -> None:
     assert (listed["amount"], listed["destination_exchange_shard"]) == ("1.234500", 2)
     assert (await ann.get(f"{SHARD_TRANSFER}s/{listed['transfer_id']}"))["transfer"] == listed
     assert (await ann.send("GET", f"{SHARD_TRANSFER}s/none")).status_code == 404
-    for change in ({"destination": "margined"}, {"amount": "5"}, {"amount": 10**12}, {"source": None}, {"amount": 0}):
+    for change in (
+        {"destination": "margined"},
+        {"amount": "5"},
+        {"amount": 10**12},
+        {"source": None},
+        {"amount": 0},
+        {"destination_exchange_shard": 4},
+    ):
         anew = {**body, "client_transfer_id": str(uuid4()), **change}
         assert (await ann.send("POST", SHARD_TRANSFER, anew)).status_code == 400, change
     same = {**body, "client_transfer_id": None, "destination_exchange_shard": 0}
