@@ -33,11 +33,13 @@ from kflow.exchange.hub import OVERFLOW_BYTES, PING_INTERVAL_S, Hub
 from kflow.exchange.market import Venue
 from kflow.exchange.messages import PLAIN, Message, Style
 from kflow.exchange.scene import SyntheticOptions
+from kflow.exchange.shadow import ShadowBook
 from kflow.exchange.site import exchange_routes
 from kflow.exchange.source import Source
 from kflow.exchange.stream import WS_PATH, StreamProtocol
 from kflow.exchange.synthetic import SyntheticSource
 from kflow.exchange.terms import Terms
+from kflow.exchange.trade_faults import TradeFaults
 from kflow.exchange.truth import TruthLog
 
 LOOPBACK: Final = "127.0.0.1"
@@ -62,7 +64,7 @@ class ExchangeOptions:
     users: int = 1
     # Where the users' new keys are written (None: a private folder that goes with the exchange), and their kind.
     key_folder: Path | None = None
-    rsa: bool = False
+    rsa: bool = False  # else Ed25519, which is quicker
     # Sockets: how often they are pinged, and how much may pile up for a slow reader before error 25.
     ping_interval_s: float = PING_INTERVAL_S
     overflow_bytes: float = OVERFLOW_BYTES
@@ -95,6 +97,8 @@ class Exchange:
         self.control: Final = Control(self.desk)
         self.gate: Final = Gate(self.desk, self.access, clock)
         self.hub.observer = self.desk.observe
+        self._trade_faults: Final = TradeFaults(self.injector, self.control, self.truth, clock)
+        self.gate.fault = self._trade_faults.answer
         host, port = listener.getsockname()[:2]
         self.rest: Final = f"http://{host}:{port}{PREFIX}"
         self.ws: Final = f"ws://{host}:{port}{WS_PATH}"
@@ -122,6 +126,9 @@ class Exchange:
         self._open_accounts()
         source = options.source
         source.prepare(self.control, options.clock.wall_ns() // 1000)
+        for state in self.venue.live():
+            if state.listing.ticker not in self.clearing.markets:
+                self.clearing.open_market(state.listing, ShadowBook(state))
         self.hub.sids = source.sids
         config = uvicorn.Config(
             application(exchange_routes(self.venue, self.gate), options.clock),
@@ -163,6 +170,7 @@ class Exchange:
 
     def _publish(self, messages: Sequence[Message]) -> None:
         """Send what the trading half says, at once or as late as the feed is."""
+        self.truth.published(messages)
         latency_s = self._options.terms.feed_latency_s
         if latency_s:
             self._late.append(messages)  # timers alone would not keep the order of equal moments
@@ -174,6 +182,7 @@ class Exchange:
         """Let orders expire and markets close while nothing else happens."""
         while True:
             self.control.advance()
+            self._trade_faults.tick()
             self.desk.flush()
             await self._options.clock.sleep(_TICK_S)
 
