@@ -4,8 +4,9 @@
 
 Each server is a process of its own on loopback; one raw reader takes the same number of frames from each, in
 alternation. "websockets" sends texts made beforehand with `await connection.send(text)`; "exchange, same frames" has
-the same flow made beforehand, and numbers and sends it; "exchange" makes its flow while it sends, and "with truth" it
-writes its truth log too. The ratio is that of the two with the same frames.
+the same flow made beforehand, and numbers and sends it; "exchange" lets a crowd trade through its engines while it
+sends, and "with truth" it writes its truth log too; "made only" is that crowd in this process, without any socket. The
+ratio is that of the two with the same frames.
 """
 
 from __future__ import annotations
@@ -26,18 +27,22 @@ from pathlib import Path
 import httpx
 from measure import Timing, alternate, arguments, repeats, report
 
+from kflow.exchange.control import Control
 from kflow.exchange.hub import Hub
+from kflow.exchange.listing import Listing
 from kflow.exchange.market import Venue
-from kflow.exchange.messages import PLAIN, Message
+from kflow.exchange.messages import Message
+from kflow.exchange.scene import SyntheticOptions
 from kflow.exchange.serve import serve
 from kflow.exchange.server import ExchangeOptions
 from kflow.exchange.subscriptions import Subscriptions
-from kflow.exchange.synthetic import SyntheticOptions, Tape
 from kflow.kalshi.auth import ApiKey
+from kflow.testing.pit import play, synthetic
 from kflow.testing.venue import LocalVenueProcess
 
 MARKETS = 20
 START_US = 1_795_000_000_000_000
+LIFETIME_S = 1e6  # no market closes while a run lasts: nobody would have subscribed to the next one
 CHANNELS = ["orderbook_delta", "trade", "ticker"]
 HANDSHAKE = (
     "GET /trade-api/ws/v2 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -45,17 +50,43 @@ HANDSHAKE = (
 )
 
 
-def flow(frames: int) -> tuple[list[str], list[str]]:
-    """Tickers and the frames that a subscriber of everything gets."""
-    tape = Tape(SyntheticOptions(markets=MARKETS), START_US, PLAIN)
-    venue = Venue()
-    venue.list_markets([listing for listing, _ in tape.catalogue.markets])
+class Tape:
+    """Flow that was made beforehand: its markets, the messages that fill their books, then at least `frames` more."""
+
+    def __init__(self, frames: int) -> None:
+        pit, scene = synthetic(SyntheticOptions(markets=MARKETS, lifetime_s=LIFETIME_S), START_US)
+        self.listings: list[Listing] = [listing for listing, _ in scene.catalogue.markets]
+        opening = len(pit.messages)
+        while len(pit.messages) < opening + frames:
+            play(scene)
+        self.opening: list[Message] = pit.messages[:opening]
+        self.messages: list[Message] = pit.messages[opening:]
+
+    def open(self, venue: Venue) -> None:
+        venue.list_markets(self.listings)
+        venue.apply(self.opening)
+
+
+def plain_texts(frames: int) -> list[str]:
+    """The frames that a subscriber of everything gets."""
+    tape, venue = Tape(frames), Venue()
+    tape.open(venue)
     subscriptions = Subscriptions(venue)
     subscriptions.command(subscribe(list(venue.markets)))
-    texts: list[str] = []
-    while len(texts) < frames:
-        texts += subscriptions.texts(tape.block()[1], ',"sending_ts_ms":1795000000000')
-    return list(venue.markets), texts[:frames]
+    return subscriptions.texts(tape.messages, ',"sending_ts_ms":1795000000000')[:frames]
+
+
+def made(frames: int) -> Callable[[], int]:
+    """A case that makes so many messages and sends them nowhere."""
+    pit, scene = synthetic(SyntheticOptions(markets=MARKETS, lifetime_s=LIFETIME_S), START_US)
+
+    def run() -> int:
+        pit.messages.clear()
+        while len(pit.messages) < frames:
+            play(scene)
+        return len(pit.messages)
+
+    return run
 
 
 def subscribe(markets: list[str]) -> str:
@@ -104,7 +135,7 @@ async def serve_plain(frames: int) -> None:
     from websockets.asyncio import server as plain
     from websockets.exceptions import ConnectionClosed
 
-    _, texts = flow(frames)
+    texts = plain_texts(frames)
 
     async def handle(connection: plain.ServerConnection) -> None:
         try:
@@ -124,23 +155,21 @@ class Prebuilt:
     """A source whose flow was made beforehand; each client that comes gets it from the beginning."""
 
     def __init__(self, frames: int) -> None:
-        self._tape = Tape(SyntheticOptions(markets=MARKETS), START_US, PLAIN)
-        self._books = self._tape.books()
-        self._messages: list[Message] = []
-        while len(self._messages) < frames:
-            self._messages += self._tape.block()[1]
+        self._tape = Tape(frames)
         self.sids: dict[str, int] = {}
 
-    def prepare(self, venue: Venue, now_us: int) -> None:  # noqa: ARG002
-        venue.lenient = True
-        venue.list_markets([listing for listing, _ in self._tape.catalogue.markets])
-        venue.apply(self._books)
+    def prepare(self, control: Control, now_us: int) -> None:  # noqa: ARG002
+        venue = control.clearing.venue
+        control.clearing.time = lambda: venue.now_us
+        venue.lenient = True  # the second client's flow begins on the first one's books
+        self._tape.open(venue)
 
     async def run(self, hub: Hub) -> None:
         while True:
             await hub.listened()
-            for start in range(0, len(self._messages), 500):
-                hub.publish(self._messages[start : start + 500])
+            messages = self._tape.messages
+            for start in range(0, len(messages), 500):
+                hub.publish(messages[start : start + 500])
                 await hub.drained()
                 await asyncio.sleep(0)
             with hub.changes() as changed:
@@ -196,7 +225,7 @@ def listed(venue: LocalVenueProcess | Ready) -> list[str]:
 def compare(frames: int, rounds: int, quick: list[str]) -> tuple[dict[str, Timing], dict[str, float]]:
     """Medians of every case, and the servers' own CPU microseconds per frame."""
     spent: dict[str, list[tuple[int, float]]] = {}
-    flow_options = ("--synthetic", "busy", "--markets", str(MARKETS), "--speed", "max")
+    flow_options = ("--synthetic", "busy", "--markets", str(MARKETS), "--speed", "max", "--lifetime", str(LIFETIME_S))
     command = [sys.executable, __file__, "--plain", *quick]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -216,6 +245,7 @@ def compare(frames: int, rounds: int, quick: list[str]) -> tuple[dict[str, Timin
             for name, venue in (("exchange", making), ("exchange with truth", truthful)):
                 assert venue.process is not None
                 cases[name] = (exchange_case(venue, frames, listed(venue)), venue.process.pid)
+            cases["made only"] = (made(frames), os.getpid())
             spent = {name: [] for name in cases}
             medians = alternate({n: counted(case, pid, spent[n]) for n, (case, pid) in cases.items()}, rounds)
         finally:
