@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kflow.cli import trading
 from kflow.cli.lazy import new_app
 
 app = new_app(help="Serve a local exchange that speaks Kalshi's wire.", no_args_is_help=True)
@@ -46,6 +47,7 @@ def serve(
     lifetime: Annotated[
         float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
     ] = 900.0,
+    flow: Annotated[bool, typer.Option(help="Let made-up markets move; else only your orders move them.")] = True,
     fault: Annotated[
         Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see docs/local-exchange.md.")
     ] = None,
@@ -60,6 +62,15 @@ def serve(
     empty_side: Annotated[EmptySide, typer.Option(help="A snapshot's empty side: no key, or [].")] = EmptySide.OMIT,
     legacy_fields: Annotated[bool, typer.Option("--legacy-fields", help="Add the retired integer cents.")] = False,
     until_end: Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")] = False,
+    users: trading.Users = 1,
+    cash: trading.Cash = "10000",
+    tier: trading.Tier = "premier",
+    key_type: trading.Key = trading.KeyType.RSA,
+    order_latency: trading.OrderLatency = 0.0,
+    feed_latency: trading.FeedLatency = 0.0,
+    read_lag: trading.ReadLag = 0.0,
+    fill_order: trading.Fills = trading.FillOrder.RANDOM,
+    post_only_cross: trading.PostOnly = trading.PostOnlyCross.REJECT,
 ) -> None:
     """Serve REST and WebSocket on one loopback port. Prints one line of JSON when ready; Ctrl-C ends it."""
     import asyncio
@@ -83,6 +94,7 @@ def serve(
                 limit=limit,
                 lifetime_s=lifetime,
                 speed=pace,
+                flow=flow,
             )
         )
     options = ExchangeOptions(
@@ -93,5 +105,8 @@ def serve(
         truth=truth,
         style=Style(empty_side=empty_side.value, legacy=legacy_fields),
         key_folder=keys,
+        terms=trading.terms(cash, tier, (order_latency, feed_latency, read_lag), fill_order, post_only_cross),
+        users=users,
+        rsa=key_type is trading.KeyType.RSA,
     )
     asyncio.run(serving.serve(options, typer.echo, until_end=until_end))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kflow.cli import render
+from kflow.cli import render, trading
 from kflow.cli.invocation import load_settings
 from kflow.cli.lazy import new_app
 
@@ -191,6 +191,12 @@ def serve(
         Path | None, typer.Option(metavar="DIR", help="Where to write the new private key. Else a temporary folder.")
     ] = None,
     until_end: Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")] = False,
+    users: trading.Users = 1,
+    cash: trading.Cash = "10000",
+    tier: trading.Tier = "premier",
+    key_type: trading.Key = trading.KeyType.RSA,
+    order_latency: trading.OrderLatency = 0.0,
+    read_lag: trading.ReadLag = 0.0,
 ) -> None:
     """Serve a session as a live feed. Prints one line of JSON when ready; Ctrl-C ends it."""
     import asyncio
@@ -205,7 +211,14 @@ def serve(
 
     pace = parse_speed(speed)
     options = ExchangeOptions(
-        host=host, port=port, faults=load_script(fault) if fault is not None else (), truth=truth, key_folder=keys
+        host=host,
+        port=port,
+        faults=load_script(fault) if fault is not None else (),
+        truth=truth,
+        key_folder=keys,
+        terms=trading.terms(cash, tier, (order_latency, 0.0, read_lag)),
+        users=users,
+        rsa=key_type is trading.KeyType.RSA,
     )
     with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
         [found] = sessions.read_sessions(conn, [session])

@@ -102,6 +102,7 @@ class Clearing:
         self._followed: dict[str, Follower] = {}
         self._publish = publish
         self._outbox: list[Message] = []
+        self._owed: dict[str, None] = {}  # markets that changed since their last ticker
         self._last_us = 0
         self._trades = 0
         self._random = random.Random(terms.seed)  # noqa: S311 - a coin, not a secret
@@ -249,7 +250,8 @@ class Clearing:
             engine = self._followed.get(message.market)
             execution = engine.observe(message) if engine is not None else None
             if execution is not None:
-                executions.append((message.market, execution, message.venue_us))
+                # A snapshot may have no time of its own.
+                executions.append((message.market, execution, self.stamp(message.venue_us or None)))
         return executions
 
     def _position_message(self, account: Account, ticker: str, venue_us: int) -> None:
@@ -315,18 +317,25 @@ class Clearing:
         return len(self._outbox)
 
     def flush(self) -> int:
-        """Publish what is waiting, and the tickers that are due by it. Returns how many messages went out."""
+        """Publish what is waiting, and the tickers that are due by now. Returns how many messages went out."""
         messages, self._outbox = self._outbox, []
-        if not messages:
-            return 0
-        self._publish(messages)
-        now_us = messages[-1].venue_us
-        tickers = []
-        for name in dict.fromkeys([message.market for message in messages if message.channel == ORDERBOOK]):
-            market = self.markets.get(name)
-            if market is not None and market.matched and market.ticker_due_us <= now_us:
-                market.ticker_due_us = now_us + TICKER_EVERY_US
-                tickers.append(market.writer.ticker(market.state.quote(), now_us))
+        if messages:
+            self._publish(messages)
+            self._owed |= dict.fromkeys([message.market for message in messages if message.channel == ORDERBOOK])
+        tickers = self._tickers(max(self.time(), messages[-1].venue_us if messages else 0)) if self._owed else []
         if tickers:
             self._publish(tickers)
         return len(messages) + len(tickers)
+
+    def _tickers(self, now_us: int) -> list[Message]:
+        """A market that changed tells its top and totals, once a second at most; what it owes it tells later."""
+        tickers = []
+        for ticker in tuple(self._owed):
+            market = self.markets.get(ticker)
+            if market is None or not market.matched:
+                del self._owed[ticker]
+            elif market.ticker_due_us <= now_us:
+                market.ticker_due_us = now_us + TICKER_EVERY_US
+                tickers.append(market.writer.ticker(market.state.quote(), now_us))
+                del self._owed[ticker]
+        return tickers

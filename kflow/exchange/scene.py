@@ -44,6 +44,8 @@ class SyntheticOptions:
     limit: int | None = None
     # Times real time; None: as fast as sockets take it.
     speed: float | None = 1.0
+    # Without flow the markets start as ever, and only others' orders move them.
+    flow: bool = True
     edge: Edge = FAIR
 
 
@@ -54,6 +56,7 @@ class Scene:
         """List the markets and fill their books."""
         self._options, self._control, self._start_us = options, control, start_us
         self._clearing: Final = control.clearing
+        self._rate: Final = options.rate if options.flow else None
         self._lifetime_us: Final = round(options.lifetime_s * US_PER_S)
         preset = PRESETS[options.preset]
         self.catalogue: Final = catalogue.build(preset, options.markets, start_us, lifetime_us=self._lifetime_us)
@@ -93,21 +96,21 @@ class Scene:
 
     def plan(self) -> Sequence[Event]:
         """What the crowd does in the next stretch."""
-        rate = self._options.rate
+        rate = self._rate
         for market in self.crowd.markets:
             market.seconds_left = (market.listing.close_us - self.now_us) / US_PER_S
         seconds = _BLOCK_S if rate is None else _BLOCK_EVENTS / max(self.crowd.events_per_s(), 1e-6)
         self._block_us = self._block_us + self._span_us
         self._span_us = round(seconds * US_PER_S)
-        return self.crowd.plan(seconds)
+        return self.crowd.plan(seconds) if self._options.flow else ()
 
     def end_us(self) -> int:
         """Where the stretch ends."""
-        return self._block_us + self._span_us if self._options.rate is None else self.now_us
+        return self._block_us + self._span_us if self._rate is None else self.now_us
 
     def due_us(self, event: Event) -> int:
         """When an event happens. With a rate it is when as many messages as went out before it are due."""
-        rate = self._options.rate
+        rate = self._rate
         if rate is None:
             return self._block_us + int(event.at * self._span_us)
         return self._start_us + round((self.made + self._clearing.waiting) * US_PER_S / rate)
