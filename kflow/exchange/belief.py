@@ -23,7 +23,6 @@ An `Edge` breaks one rule on purpose, for tests that have to find it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,10 +93,9 @@ class Belief:
         return Side.YES if uniform < self.value / DOLLAR + bias else Side.NO
 
 
-def haste(seconds_left: float, span_s: float) -> float:
-    """How much faster m moves near the close: as a digital option's price, with the root of the time that is left.
+def urgency(seconds_left: float, life_s: float) -> float:
+    """How much more m varies per second than `life_s` before the close: as the price of a digital option does.
 
-    `span_s` before the close and earlier it is 1; the last tenth of it gets no faster.
+    The variance of that price rises as the time left falls; here no further than when a thirtieth is left.
     """
-    near = span_s / max(seconds_left, span_s / 10)
-    return math.sqrt(near) if near > 1 else 1.0
+    return life_s / min(max(seconds_left, life_s / 30), life_s)

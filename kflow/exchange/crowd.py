@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from kflow.exchange.belief import FAIR, Belief, Edge, haste
+from kflow.exchange.belief import FAIR, Belief, Edge, urgency
 from kflow.exchange.draws import Draws
 from kflow.exchange.hawkes import Arrivals
 from kflow.exchange.listing import Listing
@@ -66,9 +66,11 @@ class CrowdMarket:
         self.regrid(listing.grid)
         # The crowd's best prices when the current event began.
         self.touch = [0, 0]
-        # How far quotes keep from m, and how much faster than usual it moves.
+        # How far quotes keep from m, and how much more than usual one event may tell (a factor of variance).
         self.margin = 0.0
-        self.haste = 1.0
+        self.urgency = 1.0
+        # Whether the last event was a taker's.
+        self.swept = False
 
     def regrid(self, grid: Grid) -> None:
         """Quote on this grid from now on. Orders that rest stay where they are."""
@@ -79,6 +81,11 @@ class CrowdMarket:
         """What the crowd believes that one contract of a side is worth, in Price units."""
         value = self.belief.value
         return value if side == Side.YES else DOLLAR - value
+
+    def openness(self) -> float:
+        """How undecided the market is: 1 at 50 %, 0 at either end. Prices move and spread in proportion."""
+        p = self.belief.value / DOLLAR
+        return 4 * p * (1 - p)
 
     def find_touch(self, side: Side) -> int:
         """The best price of a side at which an order of the crowd rests."""
@@ -131,14 +138,14 @@ class Crowd:
         habits, draws = preset.habits, Draws(deeds)
         mix = habits.mix
         self._uniform: Final = draws.uniform
-        self._kind: Final = draws.choice((mix.add_or_cancel, mix.amend, mix.resize, mix.trade))
+        self._kind: Final = draws.choice((mix.quote, mix.amend, mix.resize, mix.sweep))
         self._size: Final = draws.sizes(habits.order)
         self._sweep_size: Final = draws.sizes(habits.sweep)
         self._depth: Final = draws.values(habits.depth_cents, 100.0)
         self._ticks: Final = draws.values(habits.move_ticks, 1.0)
         self._margin: Final = draws.lognormal(100 * habits.margin_cents, habits.margin_sigma)
         self._shock: Final = draws.lognormal(habits.alarm_cents, habits.alarm_sigma)
-        self._beyond: Final = draws.lognormal(habits.beyond, habits.beyond_sigma)
+        self._beyond: Final = draws.lognormal(habits.beyond_cents, habits.beyond_sigma)
 
     # Markets.
 
@@ -154,6 +161,7 @@ class Crowd:
         for side in Side:
             self._fill(market, side)
         self._arrivals.add(self._rate(market))
+        self._hurry(market)
         return market
 
     def settle(self, market: CrowdMarket) -> Side:
@@ -169,7 +177,7 @@ class Crowd:
     def plan(self, seconds: float) -> list[Event]:
         """What happens in the next `seconds`, in order of time."""
         for market in self.markets:
-            market.haste = haste(market.seconds_left, self._habits.span_s)
+            self._hurry(market)
             market.seconds_left -= seconds
         rates = np.array([self._rate(market) for market in self.markets])
         times, sources, alarms = self._arrivals.take(seconds, rates)
@@ -185,7 +193,9 @@ class Crowd:
         touch[0], touch[1] = market.find_touch(Side.YES), market.find_touch(Side.NO)
         self._learn(market, event.alarm)
         done: list[Execution | None] = [self._take_back(market)] if market.passed(self._stale) else []
-        kind = self._kind()
+        again = market.swept and self._uniform() < self._habits.again
+        kind = _SWEEP if again else self._kind()
+        market.swept = kind == _SWEEP
         done.append(self._sweep(market) if kind == _SWEEP else self._quote(market, kind))
         if kind == _SWEEP and market.passed(self._stale):
             done.append(self._take_back(market))
@@ -193,21 +203,22 @@ class Crowd:
 
     # What is known.
 
-    def _rate(self, market: CrowdMarket) -> float:
-        if not market.open:
-            return 0.0
+    def _activity(self, market: CrowdMarket) -> float:
+        """How much happens, by the minutes that are left."""
         by_minute = self._habits.by_minute
-        minute = min(max(0.0, market.seconds_left) / 60, len(by_minute) - 1)
-        return market.weight * self._habits.events_per_s * by_minute[int(minute)]
+        return by_minute[int(min(max(0.0, market.seconds_left) / 60, len(by_minute) - 1))]
 
-    def _speed(self, market: CrowdMarket) -> float:
-        p = market.belief.value / DOLLAR
-        return 4 * p * (1 - p) * market.haste
+    def _rate(self, market: CrowdMarket) -> float:
+        return market.weight * self._habits.events_per_s * self._activity(market) if market.open else 0.0
+
+    def _hurry(self, market: CrowdMarket) -> None:
+        """What there is to learn is shared out among what happens."""
+        market.urgency = urgency(market.seconds_left, self._habits.life_s) / self._activity(market)
 
     def _learn(self, market: CrowdMarket, alarm: bool) -> None:
         """News: m moves, and now and then the distance that quotes keep from it."""
         cents = self._shock() if alarm else self._habits.news_cents
-        market.belief.news(100 * cents * self._speed(market), self._uniform())
+        market.belief.news(100 * cents * market.openness() * math.sqrt(market.urgency), self._uniform())
         if self._uniform() < _NEW_MARGIN:
             market.margin = self._margin()
 
@@ -226,7 +237,7 @@ class Crowd:
         if bid and ask and self._edge.uninformed and self._uniform() < self._edge.uninformed:
             taker = Side.YES if self._uniform() < 0.5 else Side.NO
         else:
-            beyond = self._beyond() * (high - low)
+            beyond = 100 * self._beyond() * market.openness() * market.urgency
             taker = market.belief.trade(low, high, beyond, (self._uniform(), self._uniform()))
         maker, price = (Side.NO, high) if taker == Side.YES else (Side.YES, low)
         held = book.size_at(maker, Price(price if maker == Side.YES else DOLLAR - price))
@@ -240,7 +251,7 @@ class Crowd:
         book, all_of_it = market.book, Execution()
         for side in Side:
             worth = market.worth(side)
-            behind = market.ceiling(side, market.margin * self._speed(market))
+            behind = market.ceiling(side, market.margin * market.openness())
             for price in [price for price in book.prices(side) if price - self._stale > worth]:
                 for order in book.orders_at(side, price):
                     if order.owner is not None:
@@ -256,7 +267,7 @@ class Crowd:
     def _quote(self, market: CrowdMarket, kind: int) -> Execution | None:
         """Something with one order: first where quotes are too close or lag behind, else anywhere."""
         uniform, habits = self._uniform, self._habits
-        margin = market.margin * self._speed(market)
+        margin = market.margin * market.openness()
         hurry = margin * _GIVE_WAY
         first = Side.YES if uniform() < 0.5 else Side.NO
         for side in (first, Side(1 - first)):
@@ -301,9 +312,8 @@ class Crowd:
             if not price:
                 return None
             held = market.book.size_at(side, Price(price))
-            many = self._habits.touch_contracts if price == touch else self._habits.level_contracts
-            if held and self._uniform() * (held + many * CONTRACT) < held:
-                order = self._order(market, side, price)
+            if self._crowded(held, price == touch):
+                order = self._order(market, side, self._held(market, side, price))
                 if order is not None and not self._stays(market, order):
                     return market.book.cancel(order)
             return self._add(market, side, price)
@@ -314,9 +324,17 @@ class Crowd:
             return self._resize(market, order)
         ticks = int(self._ticks())
         target = market.moved(side, order.own_price, ticks if self._uniform() < 0.5 else -ticks)
-        if target > touch and target > market.ceiling(side, market.margin * self._speed(market)):
+        if target > touch and target > market.ceiling(side, market.margin * market.openness()):
             target = market.moved(side, order.own_price, -ticks)
         return self._move(market, order, target) if target != order.own_price else None
+
+    def _crowded(self, held: Size, best: bool) -> bool:
+        """Whether a level is to lose an order rather than gain one."""
+        habits = self._habits
+        if not held:
+            return self._uniform() >= habits.filled
+        many = habits.touch_contracts if best else habits.level_contracts
+        return self._uniform() * (held + many * CONTRACT) < held
 
     def _stays(self, market: CrowdMarket, order: Order) -> bool:
         """Whether an order stays for being the last at the touch."""
@@ -339,14 +357,17 @@ class Crowd:
         """Some order at about a drawn distance from the touch."""
         if not market.touch[side]:
             return None
+        return self._order(market, side, self._held(market, side, market.touch[side] - self._depth()))
+
+    def _held(self, market: CrowdMarket, side: Side, price: float) -> int:
+        """The nearest price up to this one at which an order rests, or the lowest of all."""
         prices = market.book.prices(side)
-        position = bisect_right(prices, market.touch[side] - self._depth())
-        return self._order(market, side, prices[max(0, position - 1)])
+        return prices[max(0, bisect_right(prices, price) - 1)]
 
     def _add(self, market: CrowdMarket, side: Side, price: int) -> Execution:
         yes_price = price if side == Side.YES else DOLLAR - price
         size = self._size()
-        if price == market.touch[side]:  # who joins there is smaller
+        if price == market.touch[side] and self._habits.small_joins:
             size = min(size, self._size())
         return market.book.submit(Order(side, Price(yes_price), Size(size)))
 
@@ -364,7 +385,7 @@ class Crowd:
     def _fill(self, market: CrowdMarket, side: Side) -> None:
         """The book a market starts with."""
         habits, uniform = self._habits, self._uniform
-        best = market.ceiling(side, market.margin * self._speed(market))
+        best = market.ceiling(side, market.margin * market.openness())
         prices = market.prices[side]
         position = bisect_left(prices, best)
         for place in range(min(position + 1 if best else 0, habits.levels)):
