@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from kflow.clock import ManualClock
 from kflow.errors import DataError
 from kflow.exchange.recorded import RecordedOptions, RecordedSource
+from kflow.exchange.server import ExchangeOptions
 from kflow.kalshi.protocol import FeedProtocol
 from kflow.replay.serve import write_frames
 from kflow.replay.verify import verify
@@ -20,6 +25,8 @@ from kflow.session.digest import BookDigest
 from kflow.store import sessions
 from kflow.store.postgres import Connection
 from kflow.testing.client import RawClient, client
+from kflow.testing.frames import MARKET, START_US, Frames
+from kflow.testing.trader import Trader, ticket
 from kflow.testing.venue import LocalVenue
 
 from .conftest import MARKETS, Flow, Script, Stored
@@ -82,3 +89,182 @@ async def test_a_client_sees_the_books_that_were_recorded(conn: Connection, stor
     assert digest.hexdigest() == wanted.digest_journal
     found |= {"deltas": digest.deltas, "snapshots": digest.snapshots}
     assert found == {kind: wanted.journal[kind] for kind in ("deltas", "snapshots")}
+
+
+# Orders against what was recorded.
+
+
+def sold(frames: Frames, price: int, size: int) -> bytes:
+    """Somebody sold YES: the trade alone."""
+    frames.us += 1_000
+    return frames.trade(price, size).replace(b'"taker_outcome_side":"yes"', b'"taker_outcome_side":"no"')
+
+
+class Playback:
+    """A session that is served a stretch at a time: one for each advance of a second."""
+
+    def __init__(self, venue: LocalVenue, trader: Trader, public: RawClient, clock: ManualClock) -> None:
+        self.venue, self.trader, self.public, self._clock = venue, trader, public, clock
+
+    async def play(self, count: int) -> None:
+        """The next stretch, of so many frames."""
+        self._clock.advance(1.001)
+        await self.public.frames(count)
+
+    def ticket(self, side: str, price: str, count: str, **more: Any) -> dict[str, Any]:
+        return ticket(side, price, count, ticker=MARKET, **more)
+
+    async def order(self, side: str, price: str, count: str, **more: Any) -> dict[str, Any]:
+        response = await self.trader.send("POST", "/portfolio/events/orders", self.ticket(side, price, count, **more))
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def ahead(self, order: dict[str, Any]) -> str:
+        answer = await self.trader.get(f"/portfolio/orders/{order['order_id']}/queue_position")
+        return str(answer["queue_position_fp"])
+
+
+@asynccontextmanager
+async def playback(
+    conn: Connection, store: Store, tmp_path: Path, stretches: list[list[bytes]]
+) -> AsyncIterator[Playback]:
+    """Serve a session of these stretches; one client has subscribed, and the first stretch is out."""
+    flat = [frame for stretch in stretches for frame in stretch]
+    lengths = [len(stretch) for stretch in stretches]
+    path, _ = recording(conn, store(Script([flat], chunk=lambda turn: lengths[turn])), tmp_path)
+    clock = ManualClock(wall_ns=time.time_ns())
+    source = RecordedSource(RecordedOptions(path=path, speed=0.001, grace_s=0.02))
+    async with (
+        LocalVenue(source=source, options=ExchangeOptions(clock=clock)) as venue,
+        httpx.AsyncClient(timeout=10) as http,
+        client(venue) as public,
+    ):
+        await public.subscribe(MARKET, channels=("orderbook_delta", "trade"))
+        await public.frames(len(stretches[0]))
+        yield Playback(venue, Trader(venue.rest, venue.key, http, clock), public, clock)
+
+
+def opening(frames: Frames, channels: tuple[str, ...]) -> list[bytes]:
+    """A market at 44 to 46 cents with 100 contracts a side."""
+    acks = [frames.subscribed(sid, channel, sid) for sid, channel in enumerate(channels, 1)]
+    return [*acks, frames.snapshot(yes=[(4300, 50_00), (4400, 100_00)], no=[(5300, 80_00), (5400, 100_00)])]
+
+
+async def test_orders_are_filled_by_what_the_recording_shows(conn: Connection, store: Store, tmp_path: Path) -> None:
+    frames = Frames()
+    stretches = [
+        opening(frames, ("orderbook_delta", "trade")),
+        [sold(frames, 4400, 60_00), frames.delta(4400, -60_00, same=True)],
+        [frames.delta(4400, -10_00), sold(frames, 4400, 34_00)],
+        [frames.delta(5600, 20_00, side="no")],
+        [frames.delta(5600, -20_00, side="no")],
+    ]
+    async with playback(conn, store, tmp_path, stretches) as play, client(play.venue) as private:
+        await private.subscribe(channels=("fill", "user_orders"))
+        await private.frames(2)
+
+        bought = await play.order("bid", "0.4700", "130", time_in_force="immediate_or_cancel")
+        assert (bought["fill_count"], bought["remaining_count"]) == ("130.00", "0.00")
+        told = [frame for frame in await private.frames(3) if frame["type"] == "fill"]
+        assert [(f["msg"]["yes_price_dollars"], f["msg"]["count_fp"]) for f in told] == [
+            ("0.4600", "100.00"),
+            ("0.4700", "30.00"),
+        ]
+
+        waiting = await play.order("bid", "0.4400", "10")
+        assert (waiting["fill_count"], waiting["remaining_count"]) == ("0.00", "10.00")
+        assert (await private.frame())["msg"]["status"] == "resting"
+        assert await play.ahead(waiting) == "100.00"
+        await play.play(2)
+        assert await play.ahead(waiting) == "40.00"
+        await play.play(2)  # canceled 10 of those ahead, then 34 traded: 30 of them ahead, 4 ours
+        fill, order = await private.frames(2)
+        assert (fill["msg"]["count_fp"], fill["msg"]["is_taker"]) == ("4.00", False)
+        assert (order["msg"]["remaining_count_fp"], order["msg"]["last_update_reason"]) == ("6.00", "Trade")
+        # The recording's time, not ours.
+        assert fill["msg"]["ts_ms"] == stamped(stretches[2][1])
+        await play.play(1)  # somebody sells 20 at 44 cents: 6 of them to us
+        fill, order = await private.frames(2)
+        assert (fill["msg"]["count_fp"], fill["msg"]["yes_price_dollars"]) == ("6.00", "0.4400")
+        assert order["msg"]["status"] == "executed"
+        await play.play(1)
+
+        fills = (await play.trader.get("/portfolio/fills"))["fills"]
+        assert [(f["count_fp"], f["yes_price_dollars"], f["is_taker"]) for f in reversed(fills)] == [
+            ("100.00", "0.4600", True),
+            ("30.00", "0.4700", True),
+            ("4.00", "0.4400", False),
+            ("6.00", "0.4400", False),
+        ]
+        [position] = (await play.trader.get("/portfolio/positions"))["market_positions"]
+        assert position["position_fp"] == "140.00"
+        # The public book and its trades are the recording's alone.
+        book = (await play.trader.public(f"/markets/{MARKET}/orderbook")).json()["orderbook_fp"]
+        assert book == {
+            "yes_dollars": [["0.4300", "50.00"], ["0.4400", "30.00"]],
+            "no_dollars": [["0.5300", "80.00"], ["0.5400", "100.00"]],
+        }
+        assert play.venue.exchange.venue.markets[MARKET].trade_count == 2
+
+
+def stamped(frame: bytes) -> int:
+    stamp = json.loads(frame)["msg"]["ts_ms"]
+    assert stamp > START_US // 1000
+    return int(stamp)
+
+
+async def test_a_recording_without_trades_fills_by_crossing_alone(
+    conn: Connection, store: Store, tmp_path: Path
+) -> None:
+    frames = Frames()
+    stretches = [
+        opening(frames, ("orderbook_delta",)),
+        [frames.delta(4400, -70_00)],
+        [frames.delta(5600, 3_00, side="no")],
+        [frames.delta(4300, -50_00)],
+    ]
+    async with playback(conn, store, tmp_path, stretches) as play:
+        waiting = await play.order("bid", "0.4400", "10")
+        await play.play(1)
+        assert await play.ahead(waiting) == "30.00"
+        await play.play(1)
+        order = (await play.trader.get(f"/portfolio/orders/{waiting['order_id']}"))["order"]
+        assert (order["fill_count_fp"], order["remaining_count_fp"]) == ("3.00", "7.00")
+        canceled = await play.trader.send(
+            "DELETE", f"/portfolio/events/orders/{waiting['order_id']}", market_ticker=MARKET
+        )
+        assert (canceled.status_code, canceled.json()["reduced_by"]) == (200, "7.00")
+        await play.play(1)
+
+
+async def test_the_same_session_and_the_same_orders_fill_the_same(
+    conn: Connection, store: Store, tmp_path: Path
+) -> None:
+    """Whatever the wall clock says, and however a recording is cut into chunks."""
+    path, _ = recording(conn, store(Script([Flow(4).take(400)])), tmp_path)
+    found = []
+    for speed in (None, 50.0):
+        source = RecordedSource(RecordedOptions(path=path, speed=speed, grace_s=0.02))
+        async with LocalVenue(source=source) as venue, httpx.AsyncClient(timeout=10) as http:
+            desk = venue.exchange.desk
+            account = desk.account(next(iter(desk.members)))
+            # Before the first frame: the whole session goes by them.
+            for market, side, price in zip(MARKETS, ("bid", "ask"), ("0.6000", "0.4000"), strict=True):
+                await trade(venue, http, ticket(side, price, "800", ticker=market))
+            async with client(venue) as raw:
+                assert len(await receive(raw, 405)) == 405
+            found.append(
+                [
+                    (fill["market_ticker"], fill["yes_price_dollars"], fill["count_fp"], fill["ts"])
+                    for fill in desk.reads(account).fills
+                ]
+            )
+    assert found[0] == found[1]
+    assert len(found[0]) > 20
+
+
+async def trade(venue: LocalVenue, http: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    trader = Trader(venue.rest, venue.key, http, venue.exchange.hub.clock)
+    response = await trader.send("POST", "/portfolio/events/orders", body)
+    assert response.status_code == 201, response.text
