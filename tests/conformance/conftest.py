@@ -1,0 +1,53 @@
+"""Independent clients, each in an environment of its own: `make clients` installs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from kflow.testing.venue import LocalVenueProcess
+
+from .install import installed, python_of, unreachable
+
+HERE: Final = Path(__file__).parent
+PATIENCE_S: Final = 120.0
+
+RunSession = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run_session() -> RunSession:
+    """Run `<client>_session.py` with the client's own interpreter, and return what it saw.
+
+    Skips where the client could not be had because no package registry is in reach, and only there.
+    """
+
+    def run(client: str, *arguments: object) -> dict[str, Any]:
+        if not installed(client):
+            reason = unreachable(client)
+            if reason is None:
+                pytest.fail(f"{client} is not installed: run make clients")
+            pytest.skip(reason)
+        script = HERE / f"{client.replace('-', '_')}_session.py"
+        done = subprocess.run(
+            [str(python_of(client)), str(script), *map(str, arguments)],
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+            env={name: value for name, value in os.environ.items() if not name.startswith(("KALSHI_", "PYTHON"))},
+        )  # fmt: skip
+        assert done.returncode == 0, f"{client} could not finish its session:\n{done.stderr}"
+        seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return seen
+
+    return run
+
+
+@pytest.fixture
+def market_process() -> LocalVenueProcess:
+    """An exchange with three markets in which others trade, not yet started."""
+    return LocalVenueProcess("--synthetic", "quiet", "--markets", "3", "--rate", "400", "--seed", "7")
