@@ -27,3 +27,12 @@ def test_the_main_job_runs_from_end_to_end(tmp_path: Path) -> None:
     )
     assert journal == tables
     assert len(journal) == 64
+
+
+def test_a_bot_of_its_own_trades_on_the_local_exchange() -> None:
+    command = [sys.executable, ROOT / "examples" / "trade_locally.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "bought 10.00 at 0." in done.stdout
+    assert "fill: bid 10.00 at 0." in done.stdout
+    assert "fees so far 0." in done.stdout
