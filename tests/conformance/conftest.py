@@ -23,20 +23,20 @@ RunSession = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run_session() -> RunSession:
-    """Run `<client>_session.py` with the client's own interpreter, and return what it saw.
+    """Run `<client>_session.py`, or another script, with the client's own interpreter, and return what it saw.
 
     Skips where the client could not be had because no package registry is in reach, and only there.
     """
 
-    def run(client: str, *arguments: object) -> dict[str, Any]:
+    def run(client: str, *arguments: object, script: str = "") -> dict[str, Any]:
         if not installed(client):
             reason = unreachable(client)
             if reason is None:
                 pytest.fail(f"{client} is not installed: run make clients")
             pytest.skip(reason)
-        script = HERE / f"{client.replace('-', '_')}_session.py"
+        path = HERE / (script or f"{client.replace('-', '_')}_session.py")
         done = subprocess.run(
-            [str(python_of(client)), str(script), *map(str, arguments)],
+            [str(python_of(client)), str(path), *map(str, arguments)],
             capture_output=True, text=True, timeout=PATIENCE_S, check=False,
             env={name: value for name, value in os.environ.items() if not name.startswith(("KALSHI_", "PYTHON"))},
         )  # fmt: skip
