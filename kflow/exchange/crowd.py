@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kflow.exchange.belief import FAIR, Belief, Edge, urgency
+from kflow.exchange.crowd_market import OTHER, CrowdMarket
 from kflow.exchange.draws import Draws
 from kflow.exchange.hawkes import Arrivals
 from kflow.exchange.listing import Listing
@@ -27,7 +28,6 @@ from kflow.exchange.matching import OrderBook
 from kflow.exchange.orders import Execution, Order, TimeInForce
 from kflow.exchange.presets import Habits, Preset
 from kflow.market.events import Side
-from kflow.market.grid import Grid
 from kflow.units import CONTRACT, DOLLAR, Price, Size
 
 # What an event is about; the order of `Mix`.
@@ -38,6 +38,8 @@ _PENNY: Final = Size(1_000_000 * CONTRACT)
 _GIVE_WAY: Final = 0.3
 # m comes no nearer to 0 or $1 than this many of the lowest price.
 _LEAST: Final = 1.0
+# What one event tells varies by no more than this factor.
+_MOST_URGENT: Final = 30.0
 # Chance that an event makes the participants reconsider that margin.
 _NEW_MARGIN: Final = 0.02
 
@@ -48,80 +50,6 @@ class Event(NamedTuple):
     at: float
     market: int
     alarm: bool
-
-
-class CrowdMarket:
-    """One market as the crowd sees it. Prices of a side are its own bid prices, as in the engine; 0 stands for none."""
-
-    def __init__(self, listing: Listing, belief: Belief, book: OrderBook, seconds_left: float) -> None:
-        self.listing: Final = listing
-        self.belief: Final = belief
-        self.book: Final = book
-        # Set to False when trading ends or halts: nothing happens then.
-        self.open = True
-        # Counted down by `plan`. A source whose clock is not the crowd's may set it before each.
-        self.seconds_left = seconds_left
-        # This market's events in relation to the preset's.
-        self.weight = 1.0
-        self.regrid(listing.grid)
-        # The crowd's best prices when the current event began.
-        self.touch = [0, 0]
-        # How far quotes keep from m, and how much more than usual one event may tell (a factor of variance).
-        self.margin = 0.0
-        self.urgency = 1.0
-        # Whether the last event was a taker's.
-        self.swept = False
-
-    def regrid(self, grid: Grid) -> None:
-        """Quote on this grid from now on. Orders that rest stay where they are."""
-        yes = [int(price) for price in grid.prices()]
-        self.prices = (yes, [DOLLAR - price for price in reversed(yes)])
-
-    def worth(self, side: Side) -> float:
-        """What the crowd believes that one contract of a side is worth, in Price units."""
-        value = self.belief.value
-        return value if side == Side.YES else DOLLAR - value
-
-    def openness(self) -> float:
-        """How undecided the market is: 1 at 50 %, 0 at either end. Prices move and spread in proportion."""
-        p = self.belief.value / DOLLAR
-        return 4 * p * (1 - p)
-
-    def find_touch(self, side: Side) -> int:
-        """The best price of a side at which an order of the crowd rests."""
-        book = self.book
-        for price in reversed(book.prices(side)):
-            first = book.pick(side, price, 0.0)
-            if first is not None and first.owner is None:
-                return price
-            if any(order.owner is None for order in book.orders_at(side, price)):
-                return price
-        return 0
-
-    def passed(self, by: float) -> bool:
-        """Whether m lies beyond a best quote of the crowd, by more than this much."""
-        value = self.belief.value
-        return self.touch[0] - by > value or DOLLAR - self.touch[1] + by < value
-
-    def at_or_below(self, side: Side, own_price: float) -> int:
-        """The highest price of the grid up to this one."""
-        prices = self.prices[side]
-        position = bisect_right(prices, own_price)
-        return prices[position - 1] if position else 0
-
-    def moved(self, side: Side, own_price: int, ticks: int) -> int:
-        """The price so many ticks higher, within the grid."""
-        prices = self.prices[side]
-        position = bisect_left(prices, own_price) + ticks
-        return prices[min(max(position, 0), len(prices) - 1)]
-
-    def ceiling(self, side: Side, margin: float) -> int:
-        """The best price that keeps a margin from m and meets no order of the other side."""
-        highest = self.worth(side) - margin
-        other = self.book.best(Side(1 - side))
-        if other is not None and DOLLAR - other <= highest:
-            highest = DOLLAR - other - 1
-        return self.at_or_below(side, highest)
 
 
 class Crowd:
@@ -213,7 +141,8 @@ class Crowd:
 
     def _hurry(self, market: CrowdMarket) -> None:
         """What there is to learn is shared out among what happens."""
-        market.urgency = urgency(market.seconds_left, self._habits.life_s) / self._activity(market)
+        share = urgency(market.seconds_left, self._habits.life_s) / self._activity(market)
+        market.urgency = min(share, _MOST_URGENT)
 
     def _learn(self, market: CrowdMarket, alarm: bool) -> None:
         """News: m moves, and now and then the distance that quotes keep from it."""
@@ -270,7 +199,7 @@ class Crowd:
         margin = market.margin * market.openness()
         hurry = margin * _GIVE_WAY
         first = Side.YES if uniform() < 0.5 else Side.NO
-        for side in (first, Side(1 - first)):
+        for side in (first, OTHER[first]):
             touch = market.touch[side]
             if touch and market.worth(side) - touch <= hurry:
                 if uniform() < habits.pull:

@@ -53,7 +53,8 @@ class Draws:
     def _quantiles(self, points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
         """Values whose quantiles are `points`, straight in between."""
         shares, values = zip(*points, strict=True)
-        return np.interp(self._rng.random(_BLOCK), shares, values)
+        found: NDArray[np.float64] = np.interp(self._rng.random(_BLOCK), shares, values)
+        return found
 
     @staticmethod
     def _endless(block: Callable[[], NDArray[Any]]) -> Callable[[], Any]:

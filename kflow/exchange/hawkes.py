@@ -72,16 +72,18 @@ class Arrivals:
         if self._end_s > self._now_s:
             rates = np.zeros(source + 1)
             rates[source] = rate
-            self._keep(*self._clusters(rates, self._now_s, self._end_s))
+            self._keep([self._clusters(rates, self._now_s, self._end_s)])
         return source
 
     def take(self, seconds: float, rates: Floats) -> Batch:
         """Arrivals of the next `seconds`, by seconds from now. `rates`: mean arrivals per second, one per source."""
         until = self._now_s + seconds
+        made = []
         while self._end_s < until:
             begin, self._end_s = self._end_s, self._end_s + _STRETCH_S
             self._drift()
-            self._keep(*self._clusters(rates, begin, self._end_s))
+            made.append(self._clusters(rates, begin, self._end_s))
+        self._keep(made)
         stop = int(np.searchsorted(self._times, until))
         times, sources, alarms = self._times[:stop] - self._now_s, self._sources[:stop], self._alarms[:stop]
         self._times, self._sources, self._alarms = self._times[stop:], self._sources[stop:], self._alarms[stop:]
@@ -119,8 +121,10 @@ class Arrivals:
         every = np.concatenate(all_times)
         return every, np.concatenate(all_sources), np.concatenate([flags, np.zeros(len(every) - len(flags), np.bool_)])
 
-    def _keep(self, times: Floats, sources: Ints, alarms: Flags) -> None:
-        times, sources = np.concatenate([self._times, times]), np.concatenate([self._sources, sources])
-        alarms = np.concatenate([self._alarms, alarms])
+    def _keep(self, made: list[Batch]) -> None:
+        if not made:
+            return
+        kept = (self._times, self._sources, self._alarms)
+        times, sources, alarms = (np.concatenate(parts) for parts in zip(kept, *made, strict=True))
         order = np.argsort(times, kind="stable")
         self._times, self._sources, self._alarms = times[order], sources[order], alarms[order]
