@@ -29,7 +29,7 @@ FAULT_KINDS = {
     "drop": "count frames take their seq and are not sent",
     "duplicate": "a frame is sent count times more",
     "reorder": "count frames are sent in the opposite order",
-    "cut": "the connection is reset",
+    "cut": "the connection is reset; for seconds handshakes get 503",
     "close": "the connection is closed with code",
     "black_hole": "nothing is read or written any more, for seconds, and the socket stays open",
     "silent": "for seconds only pings go on",
@@ -44,6 +44,18 @@ FAULT_KINDS = {
     "unanswered": "a command is neither carried out nor answered",
     "refuse_upgrade": "the handshake gets status 401, 429 or 503",
     "slow_upgrade": "the handshake is answered after seconds",
+    "late_ack": "a request is carried out; its frames go out at once, the answer after seconds",
+    "fill_first": "a request is carried out; its frames go out before the answer",
+    "lost_ack": "a request has no answer: the connection is reset or closed, as variant says",
+    "http_error": "a request is answered with status 429, 500, 502, 503 or 504",
+    "no_order": "a request is answered with success, and an empty object",
+    "html": "a request is answered with a page, and status 200 or 502",
+    "content_type": "the true answer to a request is called text/html",
+    "deprecated": "a request is answered as if its endpoint were retired (410)",
+    "pause": "trading pauses for seconds, or the exchange, as variant says",
+    "close_early": "the market closes",
+    "retick": "the market has the prices of another structure",
+    "outside_order": "somebody else takes count contracts of side for the first user",
 }
 
 _FAULTS = """What a fault script of kflow exchange serve --fault SCRIPT may say, as TOML:
@@ -54,8 +66,9 @@ after_frames = 1000  # not before so many hits of its kind
 every = 5000         # then again at every so many; times = N limits it
 count = 3            # how much of it
 
-Also: at_s (seconds from the first connection), connection, channel, market (only there), code, seconds, status,
-size_mib, variant, command.
+Also: at_s (seconds from the first connection or request), connection, channel, market (only there), code, seconds,
+status, size_mib, variant, command (of a request: create, cancel, amend, ..., or a pattern such as "GET /portfolio/*"),
+accepted (the request is carried out all the same), structure, side.
 """
 
 
