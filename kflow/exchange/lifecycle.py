@@ -44,31 +44,32 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self._order = itertools.count()
-        self._steps: list[tuple[int, int, Step]] = []
+        # With the close that a step was planned for: one that has moved since makes it void.
+        self._steps: list[tuple[int, int, int, Step]] = []
+        self._closes: dict[int, int] = {}
 
-    def add(self, market: int, listing: Listing) -> None:
-        """Let a market go its way."""
-        close_us = listing.close_us
+    def plan(self, market: int, listing: Listing, close_us: int, *, announce: bool = True) -> None:
+        """Let a market go its way from here to its end. A later call with another close replaces what is left."""
+        self._closes[market] = close_us
         determined_us = close_us + DETERMINED_AFTER_US
         moments = {
-            Stage.MOVED: max(listing.open_us + 1, close_us - MOVED_BEFORE_US),
             Stage.CLOSED: close_us,
             Stage.EMPTIED: close_us + EMPTY_AFTER_US,
             Stage.DETERMINED: determined_us,
             Stage.SETTLED: determined_us + listing.settle_after_s * US_PER_S,
         }
+        if announce:
+            moments[Stage.MOVED] = max(listing.open_us + 1, close_us - MOVED_BEFORE_US)
         for stage, venue_us in moments.items():
-            heapq.heappush(self._steps, (venue_us, next(self._order), Step(venue_us, stage, market)))
-
-    def next_us(self) -> int | None:
-        """The moment of the next step."""
-        return self._steps[0][0] if self._steps else None
+            heapq.heappush(self._steps, (venue_us, next(self._order), close_us, Step(venue_us, stage, market)))
 
     def due(self, now_us: int) -> Sequence[Step]:
         """Steps up to now, in order."""
         due = []
         while self._steps and self._steps[0][0] <= now_us:
-            due.append(heapq.heappop(self._steps)[2])
+            _, _, close_us, step = heapq.heappop(self._steps)
+            if self._closes[step.market] == close_us:
+                due.append(step)
         return due
 
 

@@ -21,6 +21,7 @@ from kflow.exchange.matching import OrderBook
 from kflow.exchange.orders import Reason
 from kflow.exchange.presets import PRESETS
 from kflow.market.events import Side
+from kflow.market.grid import Grid
 from kflow.market.times import US_PER_S
 from kflow.units import DOLLAR, Price
 
@@ -65,7 +66,10 @@ class Scene:
         self.made = 0
         self._block_us = start_us  # where the next stretch of flow begins
         self._span_us = 0
-        self._values: dict[int, Price] = {}  # results of markets that were determined, by number
+        # By number of the market: results of those that were determined, and the close and ticks that the crowd knows.
+        self._values: dict[int, Price] = {}
+        self._closes: list[int] = []
+        self._grids: list[Grid] = []
         self._lifecycle: Final = Lifecycle()
         self._stages: Final[dict[Stage, Callable[[Step, Listing], None]]] = {
             Stage.MOVED: self._move,
@@ -89,20 +93,35 @@ class Scene:
         market = self._clearing.open_market(listing, engine)
         book = (engine.levels(Side.YES), engine.levels(Side.NO))
         self._clearing.queue(market.writer.snapshot(book, venue_us))
+        self._closes.append(listing.close_us)
+        self._grids.append(listing.grid)
         if listing.close_us - listing.open_us == self._lifetime_us:
-            self._lifecycle.add(len(self.crowd.markets) - 1, listing)
+            self._lifecycle.plan(len(self.crowd.markets) - 1, listing, listing.close_us)
 
     # Time.
 
     def plan(self) -> Sequence[Event]:
         """What the crowd does in the next stretch."""
         rate = self._rate
-        for market in self.crowd.markets:
-            market.seconds_left = (market.listing.close_us - self.now_us) / US_PER_S
+        for number, market in enumerate(self.crowd.markets):
+            if market.open:
+                self._look(number)
         seconds = _BLOCK_S if rate is None else _BLOCK_EVENTS / max(self.crowd.events_per_s(), 1e-6)
         self._block_us = self._block_us + self._span_us
         self._span_us = round(seconds * US_PER_S)
         return self.crowd.plan(seconds) if self._options.flow else ()
+
+    def _look(self, number: int) -> None:
+        """Let the crowd see what the venue did to a market: another close, other ticks."""
+        market = self.crowd.markets[number]
+        close_us = self._clearing.markets[market.listing.ticker].state.close_us
+        if close_us != self._closes[number]:
+            self._closes[number] = close_us
+            self._lifecycle.plan(number, market.listing, close_us, announce=False)
+        market.seconds_left = (close_us - self.now_us) / US_PER_S
+        if market.book.grid is not self._grids[number]:
+            self._grids[number] = market.book.grid
+            market.regrid(market.book.grid)
 
     def end_us(self) -> int:
         """Where the stretch ends."""
@@ -119,6 +138,11 @@ class Scene:
         """Let an event happen now."""
         self.pass_to(self.due_us(event))
         market = self.crowd.markets[event.market]
+        venue = self._clearing.venue
+        if not venue.trading_active or venue.status(venue.markets[market.listing.ticker]) != "active":
+            return
+        if market.book.grid is not self._grids[event.market]:
+            self._look(event.market)
         for execution in self.crowd.act(event):
             self._control.desk.executed(market.listing.ticker, execution, self._clearing.stamp(self.now_us))
 
@@ -134,12 +158,14 @@ class Scene:
 
     # Stages of a market's life.
 
-    def _move(self, _: Step, listing: Listing) -> None:
-        self._control.move_close(listing.ticker, listing.close_us)
+    def _move(self, step: Step, listing: Listing) -> None:
+        self._control.move_close(listing.ticker, self._closes[step.market])
 
     def _close(self, step: Step, listing: Listing) -> None:
         self.crowd.markets[step.market].open = False
         self._control.close(listing.ticker)
+        if listing.close_us - listing.open_us > self._lifetime_us:
+            return  # it was not to close while the exchange runs; nothing follows it
         following = catalogue.successor(listing, step.venue_us, self._lifetime_us)
         self._clearing.queue(created_message(following, self._clearing.stamp(step.venue_us)))
         self._open(following, 0.5, self._clearing.stamp(step.venue_us))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from kflow.exchange.messages import DELTA_TYPE, LIFECYCLE, SNAPSHOT_TYPE, TICKER, TRADE, Message
 from kflow.exchange.presets import PRESETS
-from kflow.exchange.scene import SyntheticOptions
+from kflow.exchange.scene import Scene, SyntheticOptions
 from kflow.market.book import Book
 from kflow.market.events import Side
 from kflow.market.times import US_PER_S
-from kflow.testing.pit import play, synthetic
+from kflow.testing.pit import Pit, play, synthetic
 from kflow.units import DOLLAR, Price, Size, parse_money
 
 START_US = 1_795_000_000_000_000
@@ -134,3 +134,50 @@ def test_orders_of_others_lie_in_the_same_queues_and_are_filled() -> None:
         for body in [msgspec.json.decode(message.body) for message in pit.messages if message.kind == TRADE]
     }
     assert all(trades[fill["trade_id"]]["yes_price_dollars"] == fill["yes_price_dollars"] for fill in fills)
+
+
+def only_market(seed: int = 5) -> tuple[Pit, Scene, str]:
+    pit, scene = synthetic(SyntheticOptions(markets=1, seed=seed), START_US)
+    return pit, scene, scene.catalogue.markets[0][0].ticker
+
+
+def test_the_crowd_rests_during_a_pause() -> None:
+    pit, scene, ticker = only_market()
+    play(scene)
+    pit.control.pause()
+    before = len(pit.messages)
+    for _ in range(20):
+        play(scene)
+    assert not [message for message in pit.messages[before:] if message.kind == DELTA_TYPE]
+    pit.control.resume()
+    pit.control.deactivate(ticker)
+    for _ in range(20):
+        play(scene)
+    assert not [message for message in pit.messages[before:] if message.kind == DELTA_TYPE]
+    pit.control.activate(ticker)
+    for _ in range(20):
+        play(scene)
+    assert [message for message in pit.messages[before:] if message.kind == DELTA_TYPE]
+
+
+def test_the_crowd_follows_other_ticks() -> None:
+    pit, scene, ticker = only_market()
+    play(scene)
+    pit.control.retick(ticker, "deci_cent")
+    before = len(pit.messages)
+    for _ in range(100):
+        play(scene)
+    prices = [message.price for message in pit.messages[before:] if message.kind == DELTA_TYPE]
+    assert any(price % 100 for price in prices)
+
+
+def test_a_close_that_comes_early_settles_early() -> None:
+    pit, scene, ticker = only_market()
+    play(scene)
+    pit.control.move_close(ticker, scene.now_us + 2 * US_PER_S)
+    while scene.now_us < START_US + 90 * US_PER_S:
+        play(scene)
+    state = pit.venue.markets[ticker]
+    assert pit.venue.status(state) == "finalized"
+    last = max(message.venue_us for message in pit.messages if message.kind == DELTA_TYPE)
+    assert last <= START_US + 3 * US_PER_S
