@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kflow.cli import trading
+from kflow.cli import serving
 from kflow.cli.lazy import new_app
 
 app = new_app(help="Serve a local exchange that speaks Kalshi's wire.", no_args_is_help=True)
@@ -31,9 +31,7 @@ def serve(
     recording: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Play recorded frames (jsonl, jsonl.gz).")
     ] = None,
-    speed: Annotated[
-        str, typer.Option(metavar="N|max", help="How fast: times real time, or as fast as clients read.")
-    ] = "1",
+    speed: serving.Speed = "1",
     synthetic: Annotated[str, typer.Option(metavar="PRESET", help="Make markets up: busy, quiet or weather.")] = "busy",
     markets: Annotated[int, typer.Option(metavar="N", help="How many made-up markets.")] = 20,
     rate: Annotated[
@@ -48,44 +46,38 @@ def serve(
         float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
     ] = 900.0,
     flow: Annotated[bool, typer.Option(help="Let made-up markets move; else only your orders move them.")] = True,
-    fault: Annotated[
-        Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see docs/local-exchange.md.")
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep a journal of every frame sent, and of every fault.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
-    keys: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write the new private key. Else a temporary folder.")
-    ] = None,
+    fault: serving.Faults = None,
+    truth: serving.Truth = None,
+    host: serving.Host = "127.0.0.1",
+    port: serving.Port = 0,
+    keys: serving.Keys = None,
     empty_side: Annotated[EmptySide, typer.Option(help="A snapshot's empty side: no key, or [].")] = EmptySide.OMIT,
     legacy_fields: Annotated[bool, typer.Option("--legacy-fields", help="Add the retired integer cents.")] = False,
-    until_end: Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")] = False,
-    users: trading.Users = 1,
-    cash: trading.Cash = "10000",
-    tier: trading.Tier = "premier",
-    key_type: trading.Key = trading.KeyType.RSA,
-    order_latency: trading.OrderLatency = 0.0,
-    feed_latency: trading.FeedLatency = 0.0,
-    read_lag: trading.ReadLag = 0.0,
-    fill_order: trading.Fills = trading.FillOrder.RANDOM,
-    post_only_cross: trading.PostOnly = trading.PostOnlyCross.REJECT,
+    until_end: serving.UntilEnd = False,
+    users: serving.Users = 1,
+    cash: serving.Cash = "10000",
+    tier: serving.Tier = "premier",
+    key_type: serving.Key = serving.KeyType.RSA,
+    order_latency: serving.OrderLatency = 0.0,
+    feed_latency: serving.FeedLatency = 0.0,
+    read_lag: serving.ReadLag = 0.0,
+    fill_order: serving.Fills = serving.FillOrder.RANDOM,
+    post_only_cross: serving.PostOnly = serving.PostOnlyCross.REJECT,
 ) -> None:
     """Serve REST and WebSocket on one loopback port. Prints one line of JSON when ready; Ctrl-C ends it."""
     import asyncio
 
-    from kflow.exchange import serve as serving
+    from kflow.exchange import serve as running
     from kflow.exchange.faults import load_script
     from kflow.exchange.messages import Style
     from kflow.exchange.scene import SyntheticOptions
     from kflow.exchange.server import ExchangeOptions
 
-    pace = serving.parse_speed(speed)
+    pace = running.parse_speed(speed)
     if recording is not None:
-        source = serving.recorded_source(recording, pace)
+        source = running.recorded_source(recording, pace)
     else:
-        source = serving.synthetic_source(
+        source = running.synthetic_source(
             SyntheticOptions(
                 preset=synthetic,
                 markets=markets,
@@ -105,8 +97,8 @@ def serve(
         truth=truth,
         style=Style(empty_side=empty_side.value, legacy=legacy_fields),
         key_folder=keys,
-        terms=trading.terms(cash, tier, (order_latency, feed_latency, read_lag), fill_order, post_only_cross),
+        terms=serving.terms(cash, tier, (order_latency, feed_latency, read_lag), fill_order, post_only_cross),
         users=users,
-        rsa=key_type is trading.KeyType.RSA,
+        rsa=key_type is serving.KeyType.RSA,
     )
-    asyncio.run(serving.serve(options, typer.echo, until_end=until_end))
+    asyncio.run(running.serve(options, typer.echo, until_end=until_end))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kflow.cli import render, trading
+from kflow.cli import render, serving
 from kflow.cli.invocation import load_settings
 from kflow.cli.lazy import new_app
 
@@ -176,27 +176,19 @@ def _show_exports(report: Report, form: render.Format) -> None:
 def serve(
     context: typer.Context,
     session: Annotated[int, typer.Option("--session", metavar="N", help="Which session.")],
-    speed: Annotated[
-        str, typer.Option(metavar="N|max", help="How fast: times real time, or as fast as clients read.")
-    ] = "1",
-    fault: Annotated[
-        Path | None, typer.Option(metavar="SCRIPT", help="What goes wrong, as TOML: see kflow help faults.")
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep a journal of every frame sent, and of every fault.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
-    keys: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write the new private key. Else a temporary folder.")
-    ] = None,
-    until_end: Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")] = False,
-    users: trading.Users = 1,
-    cash: trading.Cash = "10000",
-    tier: trading.Tier = "premier",
-    key_type: trading.Key = trading.KeyType.RSA,
-    order_latency: trading.OrderLatency = 0.0,
-    read_lag: trading.ReadLag = 0.0,
+    speed: serving.Speed = "1",
+    fault: serving.Faults = None,
+    truth: serving.Truth = None,
+    host: serving.Host = "127.0.0.1",
+    port: serving.Port = 0,
+    keys: serving.Keys = None,
+    until_end: serving.UntilEnd = False,
+    users: serving.Users = 1,
+    cash: serving.Cash = "10000",
+    tier: serving.Tier = "premier",
+    key_type: serving.Key = serving.KeyType.RSA,
+    order_latency: serving.OrderLatency = 0.0,
+    read_lag: serving.ReadLag = 0.0,
 ) -> None:
     """Serve a session as a live feed. Prints one line of JSON when ready; Ctrl-C ends it."""
     import asyncio
@@ -205,7 +197,7 @@ def serve(
     from kflow.exchange.faults import load_script
     from kflow.exchange.serve import parse_speed
     from kflow.exchange.server import ExchangeOptions
-    from kflow.replay import serve as serving
+    from kflow.replay import serve as running
     from kflow.store import postgres, sessions
     from kflow.wiring import database
 
@@ -216,16 +208,16 @@ def serve(
         faults=load_script(fault) if fault is not None else (),
         truth=truth,
         key_folder=keys,
-        terms=trading.terms(cash, tier, (order_latency, 0.0, read_lag)),
+        terms=serving.terms(cash, tier, (order_latency, 0.0, read_lag)),
         users=users,
-        rsa=key_type is trading.KeyType.RSA,
+        rsa=key_type is serving.KeyType.RSA,
     )
     with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
         [found] = sessions.read_sessions(conn, [session])
     with tempfile.TemporaryDirectory(prefix="kflow-replay-") as folder:
         recording = Path(folder) / "frames.jsonl.gz"
         with render.progress("read", None, unit="frames") as advance:
-            _, left_out = serving.write_frames(found, recording, progress=advance)
+            _, left_out = running.write_frames(found, recording, progress=advance)
         if left_out:
             render.note(f"{left_out:,} frames are no JSON and cannot be sent again; seq shows where they were")
-        asyncio.run(serving.serve(recording, pace, options, typer.echo, until_end=until_end))
+        asyncio.run(running.serve(recording, pace, options, typer.echo, session=found, until_end=until_end))

@@ -1,8 +1,9 @@
-"""Options of commands that serve an exchange which takes orders."""
+"""Options of the commands that serve an exchange."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,6 +33,18 @@ class PostOnlyCross(StrEnum):
     REJECT = "reject"
     CANCEL = "cancel"
 
+
+Speed = Annotated[str, typer.Option(metavar="N|max", help="How fast: times real time, or as fast as clients read.")]
+Faults = Annotated[Path | None, typer.Option("--fault", metavar="SCRIPT", help="What goes wrong: kflow help faults.")]
+Truth = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Keep a journal of every frame sent, and of every fault.")
+]
+Host = Annotated[str, typer.Option(help="Loopback address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
+Keys = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where to write new private keys. Else a temporary folder.")
+]
+UntilEnd = Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")]
 
 _PANEL = "Trading"
 
