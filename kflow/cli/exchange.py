@@ -21,6 +21,20 @@ class EmptySide(StrEnum):
     LIST = "list"
 
 
+_Recording = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE", help="Play recorded frames (jsonl, jsonl.gz).")
+]
+_Rate = Annotated[
+    float | None, typer.Option(metavar="N", show_default=False, help="Messages per second of all markets together.")
+]
+_Limit = Annotated[
+    int | None, typer.Option(metavar="N", show_default=False, help="End the made-up flow after N messages.")
+]
+_Lifetime = Annotated[
+    float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
+]
+
+
 @app.callback()
 def _group() -> None:
     """Keep `serve` a subcommand though it is the only one."""
@@ -28,23 +42,14 @@ def _group() -> None:
 
 @app.command()
 def serve(
-    recording: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Play recorded frames (jsonl, jsonl.gz).")
-    ] = None,
+    recording: _Recording = None,
     speed: serving.Speed = "1",
     synthetic: Annotated[str, typer.Option(metavar="PRESET", help="Make markets up: busy, quiet or weather.")] = "busy",
     markets: Annotated[int, typer.Option(metavar="N", help="How many made-up markets.")] = 20,
-    rate: Annotated[
-        float | None,
-        typer.Option(metavar="N", show_default=False, help="Messages per second of all markets together."),
-    ] = None,
+    rate: _Rate = None,
     seed: Annotated[int, typer.Option(help="Same seed, same flow.")] = 7,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", show_default=False, help="End the made-up flow after N messages.")
-    ] = None,
-    lifetime: Annotated[
-        float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
-    ] = 900.0,
+    limit: _Limit = None,
+    lifetime: _Lifetime = 900.0,
     flow: Annotated[bool, typer.Option(help="Let made-up markets move; else only your orders move them.")] = True,
     fault: serving.Faults = None,
     truth: serving.Truth = None,
