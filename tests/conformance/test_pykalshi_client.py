@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from kflow.testing.venue import LocalVenueProcess
 
@@ -16,8 +19,7 @@ Book = dict[tuple[str, str], dict[Decimal, Decimal]]  # levels by market and sid
 
 def test_pykalshi_client(run_session: RunSession, market_process: LocalVenueProcess) -> None:
     with market_process as venue:
-        http, ws = venue.rest.removesuffix("/trade-api/v2"), venue.ws.removesuffix("/trade-api/ws/v2")
-        seen = run_session("pykalshi-client", http, ws, venue.key_id, venue.private_key_path)
+        seen = run_session("pykalshi-client", *_bases(venue), venue.key_id, venue.private_key_path)
     assert seen["version"] == "1.3.0"
     assert len(seen["looked"]["tickers"]) == 3
     assert seen["looked"]["status"]["trading_active"] is True
@@ -29,6 +31,22 @@ def test_pykalshi_client(run_session: RunSession, market_process: LocalVenueProc
     trades_are_booked_to_the_last_cent(seen["traded"])
     the_stream_tells_of_every_fill(frames, seen["traded"], market)
     the_stream_tells_of_every_change_of_orders(frames, seen)
+
+
+def test_pykalshi_client_notices_a_lost_frame(run_session: RunSession, tmp_path: Path) -> None:
+    """What its silence above is worth: one frame that never came ends the session."""
+    script = tmp_path / "drop.toml"
+    script.write_text('[[fault]]\nkind = "drop"\nafter_frames = 50\n')
+    lossy = LocalVenueProcess("--synthetic", "quiet", "--markets", "3", "--rate", "400", "--fault", str(script))
+    with lossy as venue:
+        where = _bases(venue)
+        with pytest.raises(AssertionError, match="KalshiSequenceGapError"):
+            run_session("pykalshi-client", *where, venue.key_id, venue.private_key_path)
+
+
+def _bases(venue: LocalVenueProcess) -> tuple[str, str]:
+    """The client adds the paths itself."""
+    return venue.rest.removesuffix("/trade-api/v2"), venue.ws.removesuffix("/trade-api/ws/v2")
 
 
 def sequences_have_no_gap(frames: list[Frame]) -> None:
