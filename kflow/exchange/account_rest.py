@@ -59,13 +59,14 @@ class AccountRest:
         """No tier is earned by volume here."""
         return {"volume_progress": []}
 
-    def upgrade(self, call: Call) -> None:
-        """To advanced, for whoever has sent an order; a higher tier stays."""
+    def upgrade(self, call: Call) -> Document:
+        """To advanced, for whoever has sent an order; a higher tier stays. The body is for a client that wants one."""
         throttle, member = self._gate.throttle, self._gate.desk.member(call.user_id)
         if not any(account.orders for account in member.accounts.values()):
             raise error(403, "forbidden", "no order has come in over the API yet")
         if throttle.tier(call.user_id) == "basic":
             throttle.upgrade(call.user_id, "advanced")
+        return {}
 
     # Keys.
 

@@ -23,6 +23,7 @@ from kflow.exchange.documents import Document
 from kflow.exchange.fields import Fields
 from kflow.exchange.terms import OrderRefused
 from kflow.exchange.throttle import Throttle
+from kflow.market.times import US_PER_S
 
 READ: Final = "read"
 TRADE: Final = "write::trade"
@@ -120,6 +121,10 @@ class Gate:
         key = None if isinstance(key_id, Denied) else self.access.key(key_id)
         if key is not None:
             self._charge(key, throttle.DEFAULT_COST, write=False, shard=0)
+
+    def as_of_us(self) -> int:
+        """The moment that reads show, in the time of the venue's own stamps (a recording's, where one is played)."""
+        return self.desk.clearing.time() - round(self.desk.terms.read_lag_s * US_PER_S)
 
     def account(self, call: Call, subaccount: int) -> Account:
         """One of the caller's accounts. Raises Refusal, OrderRefused."""

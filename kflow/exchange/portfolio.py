@@ -56,7 +56,7 @@ class Portfolio:
             "balance": total // CENT,
             "balance_dollars": format_money(total),
             "portfolio_value": self._worth(reads, shard) // CENT,
-            "updated_ts": reads.as_of_us // US_PER_S,
+            "updated_ts": self._gate.as_of_us() // US_PER_S,
         }
         if call.key.subaccount is None:
             document["balance_breakdown"] = indexed(balances)

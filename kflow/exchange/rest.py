@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kflow.clock import NS_PER_S, Clock
+from kflow.clock import Clock
 from kflow.exchange import documents
 from kflow.exchange.answers import PREFIX, integer, invalid, limit, not_found, page, respond, within
 from kflow.exchange.documents import Document
@@ -87,8 +87,8 @@ class MarketData:
 
     def user_data_timestamp(self, _: Request) -> Document:
         """The moment up to which reads of orders, fills and positions are complete."""
-        lag_ns = 0 if self._gate is None else round(self._gate.desk.terms.read_lag_s * NS_PER_S)
-        return {"as_of_time": format_rfc3339_us((self._clock.wall_ns() - lag_ns) // 1000)}
+        as_of_us = self._clock.wall_ns() // 1000 if self._gate is None else self._gate.as_of_us()
+        return {"as_of_time": format_rfc3339_us(as_of_us)}
 
     def _state(self, ticker: str, *, archived: bool = False) -> MarketState:
         state = self._venue.markets.get(ticker)

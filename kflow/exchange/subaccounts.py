@@ -68,11 +68,10 @@ class Subaccounts:
                     "subaccount_number": account.subaccount,
                     "exchange_index": shard,
                     "balance": format_money(cash),
-                    "updated_ts": reads.as_of_us // US_PER_S,
+                    "updated_ts": self._gate.as_of_us() // US_PER_S,
                 }
                 for account in self._gate.accounts(call)
-                for reads in [self._desk.reads(account)]
-                for shard, cash in sorted(reads.balances.items())
+                for shard, cash in sorted(self._desk.reads(account).balances.items())
             ]
         }
 

@@ -90,7 +90,7 @@ async def test_basic_can_be_upgraded_once_an_order_has_come() -> None:
         assert (await ann.send("POST", path)).status_code == 403
         await ann.order("bid", "0.42", "1")
         response = await ann.send("POST", path)
-        assert (response.status_code, response.content) == (201, b"")
+        assert (response.status_code, response.json()) == (201, {})
         assert (await ann.get("/account/limits"))["usage_tier"] == "advanced"
         assert (await ann.send("POST", path)).status_code == 201
         assert (await ann.get("/account/limits"))["usage_tier"] == "advanced"

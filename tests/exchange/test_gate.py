@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import httpx
 import pytest
@@ -182,6 +183,8 @@ async def test_reads_lag_writes_and_the_exchange_says_by_how_much() -> None:
         before = (await ann.public("/exchange/user_data_timestamp")).json()["as_of_time"]
         clock.advance(0.36)
         after = (await ann.public("/exchange/user_data_timestamp")).json()["as_of_time"]
+        shown_s = (await ann.get("/portfolio/balance"))["updated_ts"]
+        assert shown_s == int(datetime.fromisoformat(after).timestamp())
         assert before < (await ann.get("/portfolio/fills"))["fills"][0]["created_time"] <= after
         assert (await ann.get(f"/portfolio/orders/{order['order_id']}"))["order"]["status"] == "executed"
         assert (await ann.get("/portfolio/positions"))["market_positions"][0]["position_fp"] == "1.00"

@@ -203,11 +203,13 @@ async def test_fills_can_be_filtered_and_paged(ann: Trader) -> None:
 async def test_fills_between_ones_own_subaccounts_are_both_shown(ann: Trader) -> None:
     await ann.send("POST", "/portfolio/subaccounts")
     await ann.send("POST", "/portfolio/subaccounts/transfer", transfer(0, 1, 1_000))
+    await ann.order("bid", "0.46", "1", ticker=LOW)
     await ann.order("ask", "0.45", "3", ticker=LOW, subaccount=1)
     await ann.order("bid", "0.45", "3", ticker=LOW)
-    first = await ann.get("/portfolio/fills", limit=1)
-    second = await ann.get("/portfolio/fills", limit=1, cursor=first["cursor"])
-    assert {fill["subaccount_number"] for part in (first, second) for fill in part["fills"]} == {0, 1}
+    both = await ann.get("/portfolio/fills", limit=2)
+    rest = await ann.get("/portfolio/fills", limit=2, cursor=both["cursor"])
+    assert {fill["subaccount_number"] for fill in both["fills"]} == {0, 1}
+    assert [fill["count_fp"] for fill in rest["fills"]] == ["1.00"]
     [own] = (await ann.get("/portfolio/fills", subaccount=1))["fills"]
     assert (own["subaccount_number"], own["book_side"]) == (1, "ask")
 
