@@ -4,26 +4,33 @@ Each message goes out with the body as recorded; sids are the file's, and seq mo
 included), counting on from what a subscriber's own commands consumed. Playback is one for all sockets: it starts with
 the first subscriber, pauses while there is none, and a late one begins with a snapshot. Between two parts every socket
 is closed cleanly, and the next part waits for a new one.
+
+Orders live in the recording's time, beside its books (`shadow`). What it tells of its markets happens to them too: a
+determination takes orders out, a settlement pays.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from websockets.frames import CloseCode
 
 from kflow.clock import NS_PER_S
 from kflow.exchange.control import Control
 from kflow.exchange.hub import Hub
-from kflow.exchange.listing import Listing
-from kflow.exchange.messages import ORDERBOOK, Message
+from kflow.exchange.listing import Listing, SeriesListing
+from kflow.exchange.messages import LIFECYCLE, ORDERBOOK, Message
+from kflow.exchange.orders import Reason
 from kflow.exchange.recording import Contents, Entry, Part, Recording
+from kflow.market.grid import Grid
 from kflow.market.times import US_PER_S
+from kflow.units import parse_price
 
 # A recording says nothing of when its markets close; clients must not think that they have.
 _CLOSES_AFTER_US: Final = 30 * 86_400 * US_PER_S
@@ -41,6 +48,17 @@ class RecordedOptions:
     path: Path
     speed: float | None = 1.0
     grace_s: float = GRACE_S
+    # What is known of its markets otherwise; the rest is inferred from its frames.
+    series: Sequence[SeriesListing] = ()
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+
+
+class _News(msgspec.Struct):
+    """What orders and positions need of a lifecycle message."""
+
+    event_type: str
+    price_level_structure: str = ""
+    price_ranges: list[dict[str, str]] = []
 
 
 class RecordedSource:
@@ -52,6 +70,8 @@ class RecordedSource:
         self._recording = Recording(options.path)
         self.contents: Final[Contents] = self._recording.scan()
         self.frames_sent = 0
+        self._settled: set[str] = set()
+        self._control: Control  # once prepared
 
     @property
     def sids(self) -> Mapping[str, int]:
@@ -63,22 +83,26 @@ class RecordedSource:
         venue.now_us = contents.first_us
         control.clearing.time = lambda: venue.now_us
         venue.lenient = True  # a recording may have holes, and then its books contradict themselves
-        opened_us = contents.first_ns // 1000 - 86_400 * US_PER_S
+        self._control = control
+        venue.list_series(*self._options.series)
         tickers = dict.fromkeys(market for part in contents.parts for market in part.markets)
-        venue.list_markets(
-            [
-                Listing(
-                    ticker=ticker,
-                    event=ticker.rpartition("-")[0] or ticker,
-                    series=ticker.partition("-")[0],
-                    title=ticker,
-                    market_id=contents.market_ids.get(ticker, ""),
-                    structure=contents.structures.get(ticker, "linear_cent"),
-                    open_us=opened_us,
-                    close_us=max(now_us, opened_us) + _CLOSES_AFTER_US,
-                )
-                for ticker in tickers
-            ]
+        venue.list_markets([self._listing(ticker, now_us) for ticker in tickers])
+
+    def _listing(self, ticker: str, now_us: int) -> Listing:
+        contents, known = self.contents, self._options.listings.get(ticker)
+        market_id = contents.market_ids.get(ticker, "")
+        if known is not None:
+            return replace(known, market_id=market_id or known.market_id)
+        opened_us = contents.first_ns // 1000 - 86_400 * US_PER_S
+        return Listing(
+            ticker=ticker,
+            event=ticker.rpartition("-")[0] or ticker,
+            series=ticker.partition("-")[0],
+            title=ticker,
+            market_id=market_id,
+            structure=contents.structures.get(ticker, "linear_cent"),
+            open_us=opened_us,
+            close_us=max(now_us, opened_us) + _CLOSES_AFTER_US,
         )
 
     async def run(self, hub: Hub) -> None:
@@ -109,9 +133,38 @@ class RecordedSource:
                 if wait_ns > 0:
                     await clock.sleep(wait_ns / NS_PER_S)
             hub.publish(chunk)
+            for message in chunk:
+                if message.channel == LIFECYCLE:
+                    self._heed(message)
             self.frames_sent += len(chunk)
             await hub.drained()
             await asyncio.sleep(0)  # let readers and commands in
+
+    def _heed(self, message: Message) -> None:
+        """Let orders and positions have what happened to their market; the message itself is out already."""
+        desk, clearing, ticker = self._control.desk, self._control.clearing, message.market
+        market = clearing.markets.get(ticker)
+        try:
+            news = msgspec.json.decode(message.body, type=_News)
+        except msgspec.DecodeError:
+            return
+        if market is None:
+            return
+        if news.event_type in ("activated", "determined"):
+            reason = Reason.HALT if news.event_type == "activated" else Reason.CLOSE
+            for member in desk.members.values():
+                for account in member.accounts.values():
+                    for order in account.open_orders(ticker):
+                        desk.withdraw(order, reason)
+        elif news.event_type == "settled" and market.state.settlement_value and ticker not in self._settled:
+            self._settled.add(ticker)
+            value = parse_price(market.state.settlement_value)
+            clearing.settle(ticker, market.state.result, value, clearing.stamp())
+        elif news.event_type == "price_level_structure_updated" and news.price_ranges:
+            market.engine.grid = Grid.parse(news.price_ranges)
+            ranges = tuple(news.price_ranges)
+            market.state.listing = replace(market.listing, structure=news.price_level_structure, price_ranges=ranges)
+        desk.flush()
 
     async def _subscribers(self, hub: Hub, part: Part) -> None:
         """Wait until somebody listens, and has had time to ask for everything that the recording holds."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from kflow.errors import DataError
+from kflow.errors import DataError, Unrepresentable
 from kflow.exchange import serve as serving
+from kflow.exchange.listing import Listing, SeriesListing
 from kflow.exchange.recorded import RecordedOptions, RecordedSource
 from kflow.exchange.server import ExchangeOptions
+from kflow.market.fees import FeeSchedule
+from kflow.market.times import US_PER_S
+from kflow.session.chunks import MarketFacts
 from kflow.store.journal import RecordKind
 from kflow.store.journal_reader import JournalReader
 from kflow.store.sessions import Session
@@ -58,18 +63,94 @@ def _fits(payload: bytes) -> bool:
     return True
 
 
+def recorded_source(recording: Path, speed: float | None, session: Session | None = None) -> RecordedSource:
+    """What plays a recording; of a session its markets are listed with the facts it began with.
+
+    Raises ConfigError, DataError, JournalError.
+    """
+    facts = [] if session is None else _facts(session)
+    series = [_series(entry) for entry in facts if entry.series_ticker is not None and _has_fees(entry)]
+    listings = {entry.ticker: _listing(entry) for entry in facts if _is_whole(entry)}
+    return RecordedSource(RecordedOptions(path=recording, speed=speed, series=series, listings=listings))
+
+
+def _facts(session: Session) -> list[MarketFacts]:
+    """What REST said of a session's markets when it began."""
+    for record in JournalReader(Path(session.journal_dir)).records():
+        if record.kind == RecordKind.MARKETS:
+            return msgspec.json.decode(record.payload, type=list[MarketFacts])
+        if record.kind == RecordKind.FRAME:
+            break
+    return []
+
+
+def _has_fees(facts: MarketFacts) -> bool:
+    """Whether the fees are known, and of a kind that has a formula; others are taken to be the usual ones."""
+    try:
+        FeeSchedule.parse(facts.fee_type or "", facts.fee_multiplier or "")
+    except Unrepresentable:
+        return False
+    return True
+
+
+def _is_whole(facts: MarketFacts) -> bool:
+    """Whether a market can be listed by its facts; else what its frames tell must do."""
+    return facts.open_time is not None and facts.close_time is not None and bool(facts.price_ranges)
+
+
+def _series(facts: MarketFacts) -> SeriesListing:
+    ticker = str(facts.series_ticker)
+    multiplier = float(facts.fee_multiplier or 1)
+    return SeriesListing(ticker=ticker, title=ticker, fee_type=str(facts.fee_type), fee_multiplier=multiplier)
+
+
+def _listing(facts: MarketFacts) -> Listing:
+    assert facts.open_time is not None, "asked before"
+    assert facts.close_time is not None, "asked before"
+    info = facts.info
+    return Listing(
+        ticker=facts.ticker,
+        event=facts.event_ticker or facts.ticker.rpartition("-")[0] or facts.ticker,
+        series=facts.series_ticker or facts.ticker.partition("-")[0],
+        title=_text(info, "title") or facts.ticker,
+        open_us=_us(facts.open_time),
+        close_us=_us(facts.close_time),
+        structure=_text(info, "price_level_structure") or "linear_cent",
+        yes_sub_title=_text(info, "yes_sub_title"),
+        strike_type=_text(info, "strike_type") or "between",
+        floor_strike=_number(info, "floor_strike"),
+        cap_strike=_number(info, "cap_strike"),
+        price_ranges=tuple(facts.price_ranges),
+    )
+
+
+def _text(info: Mapping[str, Any], name: str) -> str:
+    value = info.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(info: Mapping[str, Any], name: str) -> float | None:
+    value = info.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * US_PER_S)
+
+
 async def serve(
     recording: Path,
     speed: float | None,
     options: ExchangeOptions,
     announce: Callable[[str], None],
     *,
+    session: Session | None = None,
     until_end: bool = False,
 ) -> None:
-    """Play a recording (see `write_frames`) until told to stop; `speed` None: as fast as clients read.
+    """Play a recording (see `write_frames`) of a session until told to stop; `speed` None: as fast as clients read.
 
     Each connection of the session is a connection again: clients are closed where it was lost. Raises PortTaken,
     ConfigError, DataError.
     """
-    source = RecordedSource(RecordedOptions(path=recording, speed=speed))
+    source = recorded_source(recording, speed, session)
     await serving.serve(replace(options, source=source), announce, until_end=until_end)

@@ -149,14 +149,14 @@ class Script:
     start_ns: int = T0_NS
     ends: bool = True  # the end of each connection is recorded
     chunk: Callable[[int], int] = field(default=lambda n: 1 + n % 7)
+    facts: Sequence[MarketFacts] = tuple(MarketFacts(ticker=market, price_ranges=CENTS) for market in MARKETS)
 
 
 def write_journal(directory: Path, script: Script, *, segment_bytes: int = 2**26) -> JournalWriter:
     """A recorder's journal of a script: marks, frames, and a recorded hole between connections."""
     journal = JournalWriter(directory, uuid4(), segment_bytes=segment_bytes)
     now = script.start_ns
-    facts = [MarketFacts(ticker=market, price_ranges=CENTS) for market in MARKETS]
-    journal.append_record(RecordKind.MARKETS, 0, now, now, msgspec.json.encode(facts))
+    journal.append_record(RecordKind.MARKETS, 0, now, now, msgspec.json.encode(script.facts))
     for number, frames in enumerate(script.connections, 1):
         if number > 1:
             hole = Hole(GapKind.DISCONNECT, now, now + 10**9, "cut")

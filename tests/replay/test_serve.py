@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from kflow.errors import DataError
 from kflow.exchange.recorded import RecordedOptions, RecordedSource
 from kflow.exchange.server import ExchangeOptions
 from kflow.kalshi.protocol import FeedProtocol
-from kflow.replay.serve import write_frames
+from kflow.replay.serve import recorded_source, write_frames
 from kflow.replay.verify import verify
+from kflow.session.chunks import MarketFacts
 from kflow.session.digest import BookDigest
 from kflow.store import sessions
 from kflow.store.postgres import Connection
@@ -110,6 +112,7 @@ class Playback:
         """The next stretch, of so many frames."""
         self._clock.advance(1.001)
         await self.public.frames(count)
+        self._clock.advance(0.05)  # the venue looks at its own time
 
     def ticket(self, side: str, price: str, count: str, **more: Any) -> dict[str, Any]:
         return ticket(side, price, count, ticker=MARKET, **more)
@@ -127,20 +130,26 @@ class Playback:
 
 @asynccontextmanager
 async def playback(
-    conn: Connection, store: Store, tmp_path: Path, stretches: list[list[bytes]]
+    conn: Connection,
+    store: Store,
+    tmp_path: Path,
+    stretches: list[list[bytes]],
+    facts: Sequence[MarketFacts] = (),
 ) -> AsyncIterator[Playback]:
     """Serve a session of these stretches; one client has subscribed, and the first stretch is out."""
     flat = [frame for stretch in stretches for frame in stretch]
     lengths = [len(stretch) for stretch in stretches]
-    path, _ = recording(conn, store(Script([flat], chunk=lambda turn: lengths[turn])), tmp_path)
+    stored = store(Script([flat], chunk=lambda turn: lengths[turn], facts=facts))
+    path, _ = recording(conn, stored, tmp_path)
+    [session] = sessions.read_sessions(conn, [stored.id])
     clock = ManualClock(wall_ns=time.time_ns())
-    source = RecordedSource(RecordedOptions(path=path, speed=0.001, grace_s=0.02))
+    source = recorded_source(path, 0.001, session)
     async with (
         LocalVenue(source=source, options=ExchangeOptions(clock=clock)) as venue,
         httpx.AsyncClient(timeout=10) as http,
         client(venue) as public,
     ):
-        await public.subscribe(MARKET, channels=("orderbook_delta", "trade"))
+        await public.subscribe(MARKET, channels=tuple(source.sids))
         await public.frames(len(stretches[0]))
         yield Playback(venue, Trader(venue.rest, venue.key, http, clock), public, clock)
 
@@ -236,6 +245,77 @@ async def test_a_recording_without_trades_fills_by_crossing_alone(
         )
         assert (canceled.status_code, canceled.json()["reduced_by"]) == (200, "7.00")
         await play.play(1)
+
+
+FACTS = MarketFacts(
+    ticker=MARKET,
+    price_ranges=[{"start": "0.0000", "end": "1.0000", "step": "0.0010"}],
+    event_ticker="KXT-26JAN01",
+    series_ticker="KXT",
+    fee_type="quadratic",
+    fee_multiplier="0",
+    open_time=datetime(2025, 12, 31, tzinfo=UTC),
+    close_time=datetime(2026, 1, 1, 1, tzinfo=UTC),
+    info={"title": "Rain in January?", "price_level_structure": "deci_cent"},
+)
+
+
+def lifecycle(frames: Frames, event_type: str, **news: Any) -> bytes:
+    return frames.sequenced("market_lifecycle_v2", {"market_ticker": MARKET, "event_type": event_type, **news}, sid=2)
+
+
+async def test_what_is_known_of_a_market_holds_for_its_orders(conn: Connection, store: Store, tmp_path: Path) -> None:
+    """Its grid, though the frames show whole cents only; its fees; its close, by the recording's time."""
+    frames = Frames()
+    stretches = [opening(frames, ("orderbook_delta",)), [frames.delta(4400, 100)]]
+    frames.us += 3_600_000_000
+    stretches.append([frames.delta(4400, 100)])
+    async with playback(conn, store, tmp_path, stretches, [FACTS]) as play:
+        market = (await play.trader.public(f"/markets/{MARKET}")).json()["market"]
+        assert (market["title"], market["close_time"], market["status"]) == (
+            "Rain in January?",
+            "2026-01-01T01:00:00Z",
+            "active",
+        )
+        waiting = await play.order("bid", "0.4450", "10", post_only=True)
+        bought = await play.order("bid", "0.4600", "10", time_in_force="immediate_or_cancel")
+        assert (bought["fill_count"], bought["average_fee_paid"]) == ("10.00", "0.000000")
+        await play.play(1)
+        await play.play(1)
+        closed = await play.trader.send("POST", "/portfolio/events/orders", play.ticket("bid", "0.4400", "1"))
+        assert closed.json()["error"]["code"] == "market_inactive"
+        order = (await play.trader.get(f"/portfolio/orders/{waiting['order_id']}"))["order"]
+        assert order["status"] == "canceled"
+
+
+@pytest.mark.parametrize(("result", "value", "paid"), [("yes", "1.0000", 10_00), ("no", "0.0000", 0)])
+async def test_a_recorded_settlement_pays(
+    conn: Connection, store: Store, tmp_path: Path, result: str, value: str, paid: int
+) -> None:
+    frames = Frames()
+    ticks = [{"start": "0.0000", "end": "1.0000", "step": "0.0050"}]
+    stretches = [
+        opening(frames, ("orderbook_delta", "market_lifecycle_v2")),
+        [lifecycle(frames, "price_level_structure_updated", price_level_structure="", price_ranges=ticks)],
+        [frames.snapshot()],
+        [lifecycle(frames, "determined", result=result, settlement_value=value, determination_ts=1_767_229_300)],
+        [lifecycle(frames, "settled", settled_ts=1_767_229_400)],
+    ]
+    async with playback(conn, store, tmp_path, stretches) as play:
+        await play.order("bid", "0.4600", "10")
+        await play.play(1)
+        waiting = await play.order("bid", "0.4450", "10")
+        for _ in range(2):
+            await play.play(1)
+        order = (await play.trader.get(f"/portfolio/orders/{waiting['order_id']}"))["order"]
+        assert order["status"] == "canceled"
+        before = play.venue.exchange.desk.account(play.venue.exchange.holders[0].user_id).cash[0]
+        await play.play(1)
+        [settlement] = (await play.trader.get("/portfolio/settlements"))["settlements"]
+        assert (settlement["market_result"], settlement["revenue"]) == (result, paid)
+        after = play.venue.exchange.desk.account(play.venue.exchange.holders[0].user_id).cash[0]
+        assert after - before == paid * 10_000
+        assert (await play.trader.get("/portfolio/positions"))["market_positions"] == []
 
 
 async def test_the_same_session_and_the_same_orders_fill_the_same(
