@@ -508,9 +508,10 @@ def test_tenths_of_a_cent_are_prices_of_their_own() -> None:
     assert book.submit(bid(1.5, 4.2)).matches == [(near, 410, 100), (far, 420, 50)]
 
 
-def test_orders_stay_where_they_are_when_the_tick_changes(book: OrderBook, rest: Rest) -> None:
-    book.grid = Grid.named("deci_cent")
-    odd, even = rest(ask(1, 41.5)), rest(ask(1, 42))
+def test_orders_stay_where_they_are_when_the_tick_changes() -> None:
+    book = OrderBook(Grid.named("deci_cent"))
+    odd, even = ask(1, 41.5), ask(1, 42)
+    book.submit(odd), book.submit(even)
     book.grid = Grid.named("linear_cent")
     with pytest.raises(Unrepresentable):
         book.submit(ask(1, 41.5))
