@@ -27,7 +27,7 @@ class ShadowQueue:
         self.places: list[Place] = []  # first come first; what is ahead never falls along it
         self.shown = shown  # public size, message by message: a batch is in the book before we see any of it
         self.taken = 0
-        self.moment = -1  # ms of the last change or trade
+        self.moment = 0  # ms of the last change or trade
         self.unexplained = 0  # by how much it shrank in that ms beyond its trades; negative: the change is yet to come
 
     @property

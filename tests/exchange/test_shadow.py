@@ -504,6 +504,11 @@ class Watch:
                 assert matched <= book.size_at(other, Price(own_price))
                 self.take(other, own_price, matched)
             self.log.append((at, matched))
+        if order.resting or prices:
+            worst = price if order.resting else prices[-1]
+            reach = DOLLAR - (worst if side == YES else DOLLAR - worst)
+            left = [at for at in range(100, DOLLAR, 100) if at > reach and self.stage.shadow._queue(other, Price(at))]
+            assert not left, "passed over a better price"
         lost = sum(size for ended, size, _ in execution.ended if ended is order)
         assert order.filled + order.remaining + lost == size
 

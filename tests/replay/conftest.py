@@ -180,6 +180,9 @@ def write_truth(directory: Path, connections: Sequence[Sequence[bytes]]) -> None
     """The exchange's log of the same: its own numbers, no marks of ours."""
     truth = JournalWriter(directory, uuid4())
     now = T0_NS
+    # What belongs to no socket: an order that was taken, and a fault of its answer.
+    truth.append_record(RecordKind.TRADING, 0, now, now, b'{"fill":{},"user":"u"}')
+    truth.append_record(RecordKind.FAULT, 0, now, now, b'{"fault":"lost_ack","number":1}')
     for number, frames in enumerate(connections, 41):
         truth.append_record(RecordKind.CONNECTED, number, now, now, b'{"key_id":"k"}')
         for at in range(0, len(frames), 10):
