@@ -68,6 +68,7 @@ class Crowd:
         self._uniform: Final = draws.uniform
         self._kind: Final = draws.choice((mix.quote, mix.amend, mix.resize, mix.sweep))
         self._size: Final = draws.sizes(habits.order)
+        self._most: Final = int(habits.best_most * CONTRACT)
         self._sweep_size: Final = draws.sizes(habits.sweep)
         self._depth: Final = draws.values(habits.depth_cents, 100.0)
         self._ticks: Final = draws.values(habits.move_ticks, 1.0)
@@ -204,10 +205,10 @@ class Crowd:
             if touch and market.worth(side) - touch <= hurry:
                 if uniform() < habits.pull:
                     return self._back_off(market, side, kind)
-            elif kind != _RESIZE:
-                ceiling = market.ceiling(side, margin)
-                if ceiling > touch and uniform() < habits.follow:
-                    return self._follow(market, side, ceiling, kind)
+            elif kind != _RESIZE and market.lags(side, margin) and uniform() < habits.follow:
+                return self._follow(market, side, market.ceiling(side, margin), kind)
+        if kind == _AMEND and market.touch[first] <= market.prices[first][0]:  # no room to move
+            first = OTHER[first]
         return self._anywhere(market, first, kind)
 
     def _back_off(self, market: CrowdMarket, side: Side, kind: int) -> Execution | None:
@@ -226,7 +227,7 @@ class Crowd:
         """A quote that is better than the touch."""
         if kind == _AMEND:
             order = self._near(market, side)
-            if order is not None:
+            if order is not None and order.remaining <= self._most:
                 return self._move(market, order, ceiling)
         return self._add(market, side, ceiling)
 
@@ -247,15 +248,23 @@ class Crowd:
                     return market.book.cancel(order)
             return self._add(market, side, price)
         order = self._near(market, side)
-        if order is None or (kind == _AMEND and self._stays(market, order)):
+        if kind == _AMEND and order is not None and self._stays(market, order):
+            order = self._order(market, side, self._held(market, side, touch - 1))
+        if order is None:
             return None
-        if kind == _RESIZE:
-            return self._resize(market, order)
-        ticks = int(self._ticks())
-        target = market.moved(side, order.own_price, ticks if self._uniform() < 0.5 else -ticks)
-        if target > touch and target > market.ceiling(side, market.margin * market.openness()):
-            target = market.moved(side, order.own_price, -ticks)
-        return self._move(market, order, target) if target != order.own_price else None
+        return self._resize(market, order) if kind == _RESIZE else self._shift(market, order)
+
+    def _shift(self, market: CrowdMarket, order: Order) -> Execution | None:
+        """An order moves by some ticks, up or down; large ones stay away from the touch."""
+        side, price, ticks = order.side, order.own_price, int(self._ticks())
+        touch = market.touch[side]
+        target = market.moved(side, price, ticks if self._uniform() < 0.5 else -ticks)
+        if target >= touch and (
+            order.remaining > self._most
+            or (target > touch and target > market.ceiling(side, market.margin * market.openness()))
+        ):
+            target = market.moved(side, price, -ticks)
+        return self._move(market, order, target) if target != price else None
 
     def _crowded(self, held: Size, best: bool) -> bool:
         """Whether a level is to lose an order rather than gain one."""
@@ -295,10 +304,14 @@ class Crowd:
 
     def _add(self, market: CrowdMarket, side: Side, price: int) -> Execution:
         yes_price = price if side == Side.YES else DOLLAR - price
+        return market.book.submit(Order(side, Price(yes_price), self._size_at(market, side, price)))
+
+    def _size_at(self, market: CrowdMarket, side: Side, price: int) -> Size:
+        """How much somebody brings to a price: at the best one rarely much."""
         size = self._size()
-        if price == market.touch[side] and self._habits.small_joins:
-            size = min(size, self._size())
-        return market.book.submit(Order(side, Price(yes_price), Size(size)))
+        if price >= market.touch[side] and size > self._most:
+            size = min(self._size(), self._most)
+        return Size(size)
 
     def _move(self, market: CrowdMarket, order: Order, price: int) -> Execution:
         yes_price = price if order.side == Side.YES else DOLLAR - price
@@ -307,7 +320,7 @@ class Crowd:
     def _resize(self, market: CrowdMarket, order: Order) -> Execution:
         """An order is replaced by one of another size, in one group."""
         execution = market.book.cancel(order)
-        instead = Order(order.side, order.price, Size(self._size()))
+        instead = Order(order.side, order.price, self._size_at(market, order.side, order.own_price))
         execution.changes.extend(market.book.submit(instead).changes)
         return execution
 

@@ -42,6 +42,8 @@ class CrowdMarket:
         """Quote on this grid from now on. Orders that rest stay where they are."""
         yes = [int(price) for price in grid.prices()]
         self.prices = (yes, [DOLLAR - price for price in reversed(yes)])
+        # The touch that was last asked about, and the price above it.
+        self._passed, self._next = [-1, -1], [0, 0]
 
     def worth(self, side: Side) -> float:
         """What the crowd believes that one contract of a side is worth, in Price units."""
@@ -80,6 +82,18 @@ class CrowdMarket:
         prices = self.prices[side]
         position = bisect_left(prices, own_price) + ticks
         return prices[min(max(position, 0), len(prices) - 1)]
+
+    def lags(self, side: Side, margin: float) -> bool:
+        """Whether there is a better price than the touch that keeps a margin from m."""
+        touch = self.touch[side]
+        if touch != self._passed[side]:
+            prices = self.prices[side]
+            position = bisect_right(prices, touch)
+            self._passed[side] = touch
+            self._next[side] = prices[position] if position < len(prices) else DOLLAR
+        if self._next[side] > self.worth(side) - margin:
+            return False
+        return self.ceiling(side, margin) > touch
 
     def ceiling(self, side: Side, margin: float) -> int:
         """The best price that keeps a margin from m and meets no order of the other side."""
