@@ -136,10 +136,11 @@ def format_size(size: Size) -> str:
 
 def format_money(money: Money) -> str:
     """Money as the venue writes it, six decimals: 17100 -> "0.017100"."""
-    return _fixed(money, 6)
+    if not money:
+        return "0.000000"  # what most amounts of an order are
+    return _fixed(money, 6) if money else "0.000000"  # as most amounts of most orders are
 
 
 def _fixed(value: int, places: int) -> str:
-    whole, part = divmod(abs(value), 10**places)
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole}.{part:0{places}d}"
+    digits = str(abs(value)).zfill(places + 1)
+    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"

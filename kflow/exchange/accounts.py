@@ -157,6 +157,7 @@ class Account:
         self.orders: Final[dict[str, UserOrder]] = {}  # every order ever, by its id
         self.client_ids: Final[set[str]] = set()  # used up, also by orders that were killed
         self.no_orders_until_us = 0  # a cancel-all takes what comes in the next minute too
+        self.open_count = 0  # orders that rest
         self._open: Final[dict[str, OpenOrders]] = {}  # by market
         self._reserved: Final[dict[int, Money]] = {}  # by shard
 
@@ -176,9 +177,11 @@ class Account:
             return list(self._open[ticker]) if ticker in self._open else []
         return [order for orders in self._open.values() for order in orders]
 
-    @property
-    def open_count(self) -> int:
-        return sum([len(orders) for orders in self._open.values()])
+    def _orders_in(self, ticker: str) -> OpenOrders:
+        orders = self._open.get(ticker)
+        if orders is None:
+            orders = self._open[ticker] = OpenOrders()
+        return orders
 
     def reserved(self, ticker: str) -> Money:
         """Cash that the resting orders of a market hold back."""
@@ -186,16 +189,18 @@ class Account:
 
     def needs(self, ticker: str, schedule: FeeSchedule, *, instead: UserOrder | None, claim: Claim) -> Money:
         """What `reserved` would be if one more order (`claim`) rested, perhaps in the place of another."""
-        orders = self._open.setdefault(ticker, OpenOrders())
-        return orders.collateral(self.held(ticker), schedule, instead=instead, claim=claim)
+        return self._orders_in(ticker).collateral(self.held(ticker), schedule, instead=instead, claim=claim)
 
     def track(self, order: UserOrder) -> None:
         """Note how an order of ours rests now, if it does. `refresh` comes after."""
-        self._open.setdefault(order.ticket.ticker, OpenOrders()).track(order)
+        orders = self._orders_in(order.ticket.ticker)
+        before = len(orders)
+        orders.track(order)
+        self.open_count += len(orders) - before
 
     def refresh(self, ticker: str, shard: int, schedule: FeeSchedule) -> None:
         """Work out anew what the resting orders of a market hold back, after one of them or the position changed."""
-        orders = self._open.setdefault(ticker, OpenOrders())
+        orders = self._orders_in(ticker)
         needed = orders.collateral(self.held(ticker), schedule)
         self._reserved[shard] = Money(self._reserved.get(shard, 0) + needed - orders.reserved)
         orders.reserved = needed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -97,10 +98,16 @@ def within(moment_us: int, low_s: int | None, high_s: int | None) -> bool:
 
 def respond(document: Document | None, status: int, clock: Clock) -> Response:
     """An answer with the exchange's own Date: a client compares its clock with it. None: no body."""
-    date = {"Date": formatdate(clock.wall_ns() // NS_PER_S, usegmt=True)}
+    date = {"Date": _date(clock.wall_ns() // NS_PER_S)}
     if document is None:
         return Response(None, status, date)
     return Response(msgspec.json.encode(document), status, date, "application/json")
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """Once for all that is answered in a second."""
+    return formatdate(second, usegmt=True)
 
 
 class Lost(Response):

@@ -262,7 +262,7 @@ class Injector:
         self.orders = 0  # placed so far
         self._shut_until_s = 0.0
         # Worked out anew whenever a fault fires: without frame faults the exchange writes whole batches at once.
-        self.touches_frames = False
+        self.touches_frames = self._touches_requests = False
         self._refresh()
 
     def add(self, fault: Fault) -> None:
@@ -274,7 +274,9 @@ class Injector:
         self._refresh()
 
     def _refresh(self) -> None:
-        self.touches_frames = any(armed.fault.kind in FRAME_KINDS and not armed.spent for armed in self._armed)
+        armed = {armed.fault.kind for armed in self._armed if not armed.spent}
+        self.touches_frames = not armed.isdisjoint(FRAME_KINDS)
+        self._touches_requests = not armed.isdisjoint(REQUEST_KINDS)
 
     def _now_s(self) -> float:
         if self._start_ns is None:
@@ -286,6 +288,11 @@ class Injector:
         if self._now_s() < self._shut_until_s:
             return Fault(kind=Kind.REFUSE_UPGRADE, status=503)  # a part of the cut
         return self._first(UPGRADE_KINDS, number, lambda _: True)
+
+    def awaits_requests(self) -> bool:
+        """Whether any fault of requests may still come. Time counts from the first request, as from a handshake."""
+        self._now_s()
+        return self._touches_requests
 
     def request(self, fits: Callable[[Fault], bool], fact: Mapping[str, object]) -> Fault | None:
         """The fault that a signed request meets, if it fits; `fact` tells the truth log which request it was."""

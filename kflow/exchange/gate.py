@@ -106,6 +106,8 @@ class Gate:
         self.desk, self.access, self.clock = desk, access, clock
         self.throttle: Final = Throttle(desk.terms.tier)
         self.fault: Fault | None = None
+        # Made once: what the constructor finds out about the function costs more than calling it.
+        self._flushing: Final = BackgroundTask(self._flush)
 
     def route(self, endpoint: Endpoint) -> Route:
         async def answer(request: Request) -> Response:
@@ -158,7 +160,7 @@ class Gate:
             raise
         if write:
             # Frames follow the answer, also where nobody waits for it any more.
-            response.background = BackgroundTask(self._flush)
+            response.background = self._flushing
         return response
 
     def _key(self, request: Request) -> Key:

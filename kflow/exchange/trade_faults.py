@@ -29,11 +29,12 @@ from kflow.market.events import Side
 from kflow.units import CONTRACT, Size
 
 _ORDERS: Final = "/portfolio/events/orders"
+_BATCH: Final = f"{_ORDERS}/batched"
 # Names that a script may call requests by; the first that fits is the request's.
 COMMANDS: Final = {
     "create": f"POST {_ORDERS}",
-    "batch_create": f"POST {_ORDERS}/batched",
-    "batch_cancel": f"DELETE {_ORDERS}/batched",
+    "batch_create": f"POST {_BATCH}",
+    "batch_cancel": f"DELETE {_BATCH}",
     "cancel_all": f"DELETE {_ORDERS}",
     "cancel": f"DELETE {_ORDERS}/*",
     "amend": f"POST {_ORDERS}/*/amend",
@@ -82,35 +83,39 @@ class TradeFaults:
 
     async def answer(self, call: Call, proceed: Proceed) -> Response:
         """Answer a signed request, as a fault would have it or as `proceed` does."""
-        method, path = call.request.method, call.request.url.path.removeprefix(PREFIX)
+
+        async def carry_out() -> Response:
+            response = await proceed()
+            if call.request.method != "GET" and response.status_code < 300:
+                await self._carried_out(call, bytes(response.body))
+            return response
+
+        if not self._injector.awaits_requests():
+            return await carry_out()
+        method, path = call.request.method, _path(call)
         name = command_of(method, path)
 
         def fits(fault: Fault) -> bool:
             wanted = fault.command or "create"
             return wanted in (name, "read" if method == "GET" else "write") or fnmatchcase(f"{method} {path}", wanted)
 
-        async def carry_out() -> Response:
-            response = await proceed()
-            if method != "GET" and response.status_code < 300:
-                self._carried_out(name, call, await call.request.body(), bytes(response.body))
-            return response
-
         fault = self._injector.request(fits, {"request": f"{method} {path}", "user": call.user_id})
         if fault is None:
             return await carry_out()
         return await self._answers.get(fault.kind, self._instead)(fault, carry_out)
 
-    def _carried_out(self, name: str, call: Call, body: bytes, answer: bytes) -> None:
-        if name in ("create", "batch_create"):
-            self._injector.orders += _placed(answer)
+    async def _carried_out(self, call: Call, answer: bytes) -> None:
+        method, path = call.request.method, _path(call)
+        if method == "POST" and path in (_ORDERS, _BATCH):
+            self._injector.orders += 1 if path == _ORDERS else _placed(answer)
             self.tick()
         if self._truth.keeps:
             command = {
-                "command": name or f"{call.request.method} {call.request.url.path}",
-                "path": call.request.url.path,
+                "command": command_of(method, path) or f"{method} {PREFIX}{path}",
+                "path": PREFIX + path,
                 "user": call.user_id,
                 "key_id": call.key.key_id,
-                "request": body.decode(errors="replace"),
+                "request": (await call.request.body()).decode(errors="replace"),
                 "answer": msgspec.json.decode(answer) if answer else None,
             }
             self._truth.trading(command)
@@ -197,10 +202,15 @@ def command_of(method: str, path: str) -> str:
     return next((name for name, pattern in COMMANDS.items() if fnmatchcase(request, pattern)), "")
 
 
+def _path(call: Call) -> str:
+    """Of the request, below the prefix. Starlette's `url` would be parsed anew for each."""
+    path: str = call.request.scope["path"]
+    return path.removeprefix(PREFIX)
+
+
 def _placed(answer: bytes) -> int:
-    """Orders that the answer to a create, or to a batch of them, says were placed."""
-    document = msgspec.json.decode(answer)
-    return sum("error" not in entry for entry in document.get("orders", [document]))
+    """Orders that the answer to a batch of creates says were placed."""
+    return sum("error" not in entry for entry in msgspec.json.decode(answer)["orders"])
 
 
 def _error_body(status: int) -> Document:
