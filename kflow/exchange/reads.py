@@ -1,4 +1,4 @@
-"""What REST shows an account of its own trading: documents made at the moment of change, shown after a lag.
+"""What REST shows an account of its own trading: documents, shown after a lag.
 
 The venue's reads lag its writes (protocol section 5.1): an order may still look resting some 100 ms after the answer
 that canceled it. With a lag every change waits in a queue; without one it is there at once.
@@ -24,6 +24,8 @@ class Reads:
     def __init__(self, account: Account, clock: Clock, lag_ns: int) -> None:
         self._clock, self._lag_ns = clock, lag_ns
         self._late: deque[tuple[int, Callable[[], None]]] = deque()
+        # Without a lag an order's document is made when somebody looks: most changes are never looked at.
+        self._changed: dict[str, UserOrder] = {}
         self.orders: Final[dict[str, Document]] = {}  # by order id, oldest first
         self.fills: Final[list[Document]] = []  # oldest first
         self.positions: Final[dict[str, Document]] = {}  # by market
@@ -40,6 +42,9 @@ class Reads:
         now_ns = self._clock.mono_ns()
         while self._late and self._late[0][0] <= now_ns:
             self._late.popleft()[1]()
+        for order_id, order in self._changed.items():
+            self.orders[order_id] = order_document(order)
+        self._changed.clear()
 
     def _show(self, change: Callable[[], None]) -> None:
         if self._lag_ns:
@@ -48,6 +53,9 @@ class Reads:
             change()
 
     def order(self, order: UserOrder) -> None:
+        if not self._lag_ns:
+            self._changed[order.order_id] = order
+            return
         document = order_document(order)
         self._show(lambda: self.orders.__setitem__(order.order_id, document))
 

@@ -138,6 +138,7 @@ class Exchange:
             lifespan="off",
             date_header=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
