@@ -221,6 +221,28 @@ def test_a_trade_and_its_change_count_once_in_either_order(trade_first: bool, be
     assert stage.shadow.ahead(order) == min(1500, 500 + behind)
 
 
+def test_a_change_explains_no_trade_of_another_millisecond() -> None:
+    stage = Stage()
+    order = stage.rest(YES, 4400, 1000)
+    stage.change(YES, 4400, -3000)
+    assert stage.shadow.ahead(order) == 7000
+    stage.sold(4400, 3000)
+    assert stage.shadow.ahead(order) == 4000
+
+
+def test_a_trade_from_before_an_order_came_eats_nothing_ahead_of_it() -> None:
+    """Its change was out, then the order joined what was left; the trade is told last."""
+    stage = Stage()
+    first = stage.rest(YES, 4400, 1000)
+    stage.change(YES, 4400, -3000)
+    second = stage.rest(YES, 4400, 1000)
+    stage.publish(stage.trade(4400, 3000, NO))
+    assert (stage.shadow.ahead(first), stage.shadow.ahead(second)) == (7000, 8000)
+    third = stage.rest(YES, 4400, 1000)  # by now all is accounted for
+    stage.publish(stage.trade(4400, 2000, NO))
+    assert [stage.shadow.ahead(order) for order in (first, second, third)] == [5000, 6000, 7000]
+
+
 def test_a_batch_is_seen_message_by_message() -> None:
     stage = Stage()
     order = stage.rest(YES, 4400, 1000)
@@ -253,6 +275,14 @@ def test_a_snapshot_that_differs_ends_what_is_known_of_a_queue() -> None:
     assert stage.snapshot((), ((5600, 400),)) == [(order, 4400, 400)]  # it crosses us
 
 
+def test_a_snapshot_gives_back_what_we_took_only_where_it_brings_news() -> None:
+    stage = Stage()
+    order = stage.order(YES, 4600, 15_000)
+    assert stage.shadow.submit(order).matched == 10_000
+    assert stage.snapshot(BIDS, ASKS) == []
+    assert stage.snapshot(BIDS, (*ASKS[:2], (5400, 9900))) == [(order, 4600, 5000)]
+
+
 def test_orders_from_before_the_first_snapshot_are_behind_it() -> None:
     stage = Stage(begun=False)
     bid, ask = stage.rest(YES, 4400, 1000), stage.rest(NO, 4600, 1000)
@@ -280,6 +310,19 @@ def test_own_orders_meet_in_their_place_among_the_public_ones() -> None:
         (False, 1000),
     ]
     assert not own.resting
+
+
+def test_what_own_orders_take_was_ahead_and_nobody_joins_before_an_earlier_one() -> None:
+    stage = Stage()
+    first = stage.rest(YES, 4400, 1000, "a")
+    stage.shadow.submit(stage.order(NO, 4400, 4000, "b"))
+    assert stage.shadow.ahead(first) == 6000
+    # Whom the change concerned is not known: perhaps those whom we took, perhaps not.
+    stage.change(YES, 4400, -3000)
+    assert stage.shadow.ahead(first) == 6000
+    second = stage.rest(YES, 4400, 1000, "c")
+    assert stage.shadow.ahead(second) == 7000
+    assert sizes(stage.shadow.submit(stage.order(NO, 4400, 9000, "d"))) == [(4400, 3000), (4400, 1000), (4400, 1000)]
 
 
 @pytest.mark.parametrize("mode", list(SelfTrade))
