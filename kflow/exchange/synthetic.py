@@ -47,6 +47,8 @@ class SyntheticSource:
     async def run(self, hub: Hub) -> None:
         assert self._scene is not None, "prepare() comes first"
         scene, limit = self._scene, self._options.limit
+        if limit is not None:
+            await hub.listened()  # so that whoever wants to see all of it does
         self._origin_ns = hub.clock.mono_ns()
         while limit is None or scene.made < limit:
             events = scene.plan()
