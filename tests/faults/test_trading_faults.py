@@ -426,6 +426,22 @@ async def test_an_outside_order_that_is_refused_is_told(tmp_path: Path) -> None:
     assert refused[0].startswith("insufficient_balance")
 
 
+async def test_the_venue_acts_again_by_the_orders_that_were_placed() -> None:
+    """Those of batches too; what was refused was not placed."""
+    async with rig() as field:
+        field.inject(Kind.OUTSIDE_ORDER, after_frames=2, every=3, times=2)
+        batch = [ticket("bid", price, "1") for price in ("0.4000", "0.4455", "0.4100")]
+        answers = (await field.ann.send("POST", f"{ORDERS}/batched", {"orders": batch})).json()["orders"]
+        assert ["error" in answer for answer in answers] == [False, True, False]
+        seen = [field.injected.get("outside_order", 0)]
+        for _ in range(7):
+            await field.bob.order("bid", "0.4000", "1")
+            seen.append(field.injected["outside_order"])
+        assert seen == [1, 1, 1, 2, 2, 2, 2, 2]
+        assert field.account().held(MARKET) == 200
+        await field.settled(field.ann)
+
+
 # The truth.
 
 
