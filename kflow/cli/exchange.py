@@ -28,7 +28,7 @@ _Rate = Annotated[
     float | None, typer.Option(metavar="N", show_default=False, help="Messages per second of all markets together.")
 ]
 _Limit = Annotated[
-    int | None, typer.Option(metavar="N", show_default=False, help="Begin with the first subscriber, end after N messages.")
+    int | None, typer.Option(metavar="N", show_default=False, help="N messages in all, from the first subscriber on.")
 ]
 _Lifetime = Annotated[
     float, typer.Option(metavar="SECONDS", help="After how long made-up markets close and new ones come.")
