@@ -14,7 +14,7 @@ and time, as they would have been had they been among its orders (design 1.8):
 - A level that shrinks without a trade shrinks what is ahead only as far as it must: no more can be ahead than is shown.
   Where the cancellations really were is not known; this is the pessimistic end. Trades and the changes they cause come
   in either order and are told by their millisecond: what a change already took from the queue, its trade does not take
-  again.
+  again. Block trades are made beside the book and eat nothing.
 - A snapshot that differs from what was known at a level (messages were lost, the market was reset or closed) ends what
   is known of its queue: all that is shown is ahead, nothing is taken. One that agrees is no news.
 
@@ -29,6 +29,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from kflow.errors import Unrepresentable
 from kflow.exchange.market import MarketState
 from kflow.exchange.messages import DELTA_TYPE, SNAPSHOT_TYPE, TRADE, Message
@@ -39,6 +41,14 @@ from kflow.market.grid import Grid
 from kflow.units import DOLLAR, Price, Size, complement
 
 _US_PER_MS: Final = 1000
+
+
+class _Block(msgspec.Struct):
+    is_block_trade: bool | None = None
+
+
+def _is_block(trade: Message) -> bool:
+    return msgspec.json.decode(trade.body, type=_Block).is_block_trade is True
 
 
 class ShadowBook:
@@ -142,7 +152,7 @@ class ShadowBook:
         moment = message.venue_us // _US_PER_MS
         if message.kind == DELTA_TYPE:
             self._changed(Side(message.side), Price(message.price), message.change, moment, execution)
-        elif message.kind == TRADE and message.change > 0:
+        elif message.kind == TRADE and message.change > 0 and not _is_block(message):
             self._traded(message, moment, execution)
         elif message.kind == SNAPSHOT_TYPE and message.levels is not None:
             self._renewed(message.levels, execution)

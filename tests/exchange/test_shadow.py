@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,6 +170,16 @@ def test_a_trade_of_the_other_side_at_our_price_is_not_ours() -> None:
     stage.later()
     assert stage.publish(stage.trade(4500, 5000, YES)) == []
     assert stage.publish(stage.trade(4500, 5000, -1)) == [(order, 4500, 3000)]  # a recording that does not say which
+
+
+def test_a_block_trade_is_made_beside_the_book() -> None:
+    stage = Stage()
+    order = stage.rest(YES, 4400, 3000)
+    stage.later()
+    block = stage.trade(4300, 50_000, NO)
+    block = msgspec.structs.replace(block, body=block.body.replace('_trade":false', '_trade":true'))
+    assert stage.publish(block) == []
+    assert stage.shadow.ahead(order) == 10_000
 
 
 def test_a_trade_through_our_price_fills_us_up_to_its_size_at_our_price() -> None:
