@@ -77,13 +77,15 @@ REQUEST_KINDS: Final = frozenset(
 )
 VENUE_KINDS: Final = frozenset({Kind.PAUSE, Kind.CLOSE_EARLY, Kind.RETICK, Kind.OUTSIDE_ORDER})
 FRAME_KINDS: Final = frozenset(Kind) - UPGRADE_KINDS - REQUEST_KINDS - VENUE_KINDS - {Kind.UNANSWERED}
-# The first is the one that is meant where none is named.
-VARIANTS: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.MALFORMED: ("bad_json", "truncated", "invalid_utf8", "wrong_types", "deep_nesting", "not_an_object"),
+# Ways in which a frame may be malformed.
+VARIANTS: Final = ("bad_json", "truncated", "invalid_utf8", "wrong_types", "deep_nesting", "not_an_object")
+# What `variant` and `status` may be; the first is meant where none is named.
+_VARIANTS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.MALFORMED: VARIANTS,
     Kind.LOST_ACK: ("reset", "closed"),
     Kind.PAUSE: ("trading", "exchange"),
 }
-STATUSES: Final[dict[Kind, tuple[int, ...]]] = {
+_STATUSES: Final[dict[Kind, tuple[int, ...]]] = {
     Kind.REFUSE_UPGRADE: (401, 429, 503),
     Kind.HTTP_ERROR: (503, 429, 500, 502, 504),
     Kind.HTML: (200, 502),
@@ -121,7 +123,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     side: Literal["yes", "no"] = "yes"
 
     def __post_init__(self) -> None:
-        variants, statuses = VARIANTS.get(self.kind), STATUSES.get(self.kind)
+        variants, statuses = _VARIANTS.get(self.kind), _STATUSES.get(self.kind)
         if self.variant is not None and variants is not None and self.variant not in variants:
             raise ValueError(f"variant must be one of {', '.join(variants)}")
         if self.status is not None and statuses is not None and self.status not in statuses:
@@ -142,12 +144,12 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     @property
     def how(self) -> str:
         """The variant that is meant."""
-        return self.variant or VARIANTS[self.kind][0]
+        return self.variant or _VARIANTS[self.kind][0]
 
     @property
     def answer(self) -> int:
         """The status that is meant."""
-        return self.status or STATUSES[self.kind][0]
+        return self.status or _STATUSES[self.kind][0]
 
 
 class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
