@@ -138,13 +138,13 @@ _BUSY: Final = Habits(
 _QUIET: Final = Habits(
     events_per_s=0.82,
     clustering=Clustering(branching=0.65, scales=((0.5, 0.2), (0.5, 2.5)), swell_sigma=0.7, swell_s=60.0),
-    mix=Mix(quote=0.70, amend=0.20, resize=0.08, sweep=0.03),
+    mix=Mix(quote=0.70, amend=0.20, resize=0.08, sweep=0.024),
     again=0.4,
     order=Contracts(quantiles=((0, 10), (0.25, 230), (0.5, 420), (0.99, 1600), (1, 5000)), fractional=0.05),
     sweep=Contracts(quantiles=((0, 1), (0.5, 10), (0.9, 200), (0.99, 1000), (1, 2500)), fractional=0.2),
     depth_cents=((0, 0), (0.3, 0), (0.31, 0.01), (0.5, 1), (0.8, 4), (0.95, 9), (1, 30)),
     move_ticks=((0, 1), (0.6, 1), (0.61, 2), (1, 6)),
-    best_most=800.0,
+    best_most=450.0,
     filled=0.62,
     levels=20,
     orders_per_level=1.5,
@@ -161,7 +161,7 @@ _QUIET: Final = Habits(
     beyond_sigma=0.5,
 )
 _WEATHER: Final = Habits(
-    events_per_s=0.2,
+    events_per_s=0.26,
     clustering=Clustering(
         branching=0.6,
         scales=((0.5, 0.05), (0.5, 2.0)),
@@ -189,7 +189,7 @@ _WEATHER: Final = Habits(
     desert=0.2,
     news_cents=0.3,
     life_s=43_200.0,
-    alarm_cents=3.5,
+    alarm_cents=4.0,
     beyond_cents=2.0,
     beyond_sigma=0.5,
 )

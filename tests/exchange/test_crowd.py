@@ -157,7 +157,7 @@ def test_books_hold_pennies_beyond_any_cap_and_fractions() -> None:
 
 def test_trades_are_worth_their_price_in_every_bucket() -> None:
     """By market, for trades of one market share its result: the error of a bucket is that of its markets."""
-    crowds = 4
+    crowds = 3
     table = np.zeros((5, crowds * 240, 2))
     for number in range(crowds):
         rng = np.random.default_rng(100 + number)
@@ -214,3 +214,93 @@ def test_a_biased_result_pays_buyers_of_yes() -> None:
         crowd = crowd_of("weather", seed, 200, probability=0.4, edge=Edge(bias=0.2))
         won += [crowd.settle(market) == Side.YES for market in crowd.markets]
     assert np.mean(won) == pytest.approx(0.6, abs=0.06)
+
+
+class Stranger:
+    """Somebody who trades one contract at a time in a market of the crowd."""
+
+    def __init__(self, market: CrowdMarket, habit: str, seed: int) -> None:
+        self.market, self.habit, self.rng = market, habit, np.random.default_rng(seed)
+        self.order: Order | None = None
+        self.gains: list[float] = []  # by m right after each fill: what the result is on average
+
+    def note(self, side: Side, price: int) -> None:
+        gain = self.market.belief.value - price
+        self.gains.append(gain if side == Side.YES else -gain)
+
+    def turn(self) -> None:
+        if self.rng.random() > 0.3:
+            return
+        book, side = self.market.book, Side(int(self.rng.integers(2)))
+        best, other = book.best(side), book.best(Side(1 - side))
+        if best is None or other is None:
+            return
+        if self.habit == "take":
+            price = DOLLAR - other if side == Side.YES else other
+            book.submit(Order(side, Price(price), Size(100), owner=self, time_in_force=TimeInForce.IOC))
+            self.note(side, price)
+            return
+        resting = self.order is not None and self.order.resting
+        if resting and self.habit != "cling":
+            book.cancel(self.order)  # type: ignore[arg-type]
+        own = self.market.moved(side, best, 1) if self.habit == "improve" else best
+        if own + other < DOLLAR and not (resting and self.habit == "cling"):
+            price = own if side == Side.YES else DOLLAR - own
+            self.order = Order(side, Price(price), Size(100), owner=self)
+            book.submit(self.order)
+
+
+@pytest.mark.parametrize("habit", ["improve", "join", "take", "cling"])
+def test_nobody_earns_from_the_crowd(habit: str) -> None:
+    crowd = crowd_of("busy", 12, 12)
+    strangers = [Stranger(market, habit, number) for number, market in enumerate(crowd.markets)]
+    for event in crowd.plan(45.0):
+        stranger = strangers[event.market]
+        for done in crowd.act(event):
+            for maker, price, _ in done.matches:
+                if maker.owner is stranger:
+                    stranger.note(maker.side, price)
+        stranger.turn()
+    gains = [gain for stranger in strangers for gain in stranger.gains]
+    assert len(gains) > 50
+    assert np.mean(gains) < 4 * np.std(gains) / len(gains) ** 0.5
+
+
+def test_busy_markets_look_as_measured() -> None:
+    """Bands around what market facts 4.1 say, wide enough for minutes to differ; bench/realism.py has all of it."""
+    crowd = crowd_of("busy", 3, 12, seconds_left=700.0)
+    kinds = {"one": 0, "two": 0, "amend": 0, "sweep": 0}
+    groups, makers, sizes, spreads, behind = 0, [], [], [], []
+    for event in crowd.plan(60.0):
+        market = crowd.markets[event.market]
+        before = [market.book.best(side) or 0 for side in Side]
+        for done in crowd.act(event):
+            groups += 1
+            changes = done.changes
+            kinds["one"] += len(changes) == 1
+            kinds["two"] += len(changes) == 2
+            kinds["sweep"] += bool(done.matches)
+            kinds["amend"] += len(changes) == 2 and changes[0][2] == -changes[1][2] and not done.matches
+            makers += [len(done.matches)] if done.matches else []
+            sizes += [change / 100 for _, _, change, _ in changes if change > 0]
+            behind += [before[side] - price for side, price, _, _ in changes]
+        spreads.append(DOLLAR - sum([market.book.best(side) or 0 for side in Side]))
+    shares = {kind: count / groups for kind, count in kinds.items()}
+    assert groups / 60 / 12 == pytest.approx(61, rel=0.4)
+    assert shares["one"] == pytest.approx(0.549, abs=0.05)
+    assert shares["two"] == pytest.approx(0.437, abs=0.05)
+    assert shares["amend"] == pytest.approx(0.339, abs=0.05)
+    assert shares["sweep"] == pytest.approx(0.063, abs=0.015)
+    assert np.mean(makers) == pytest.approx(1.66, abs=0.35)
+    assert np.median(sizes) == pytest.approx(75, rel=0.3)
+    assert np.mean(np.array(behind) == 0) == pytest.approx(0.23, abs=0.06)
+    assert np.mean(np.array(behind) < 0) == pytest.approx(0.026, abs=0.015)
+    assert np.mean(np.array(spreads) <= 100) > 0.7
+
+
+def test_quiet_markets_are_wide_and_slow() -> None:
+    crowd = crowd_of("quiet", 4, 8, seconds_left=20_000.0)
+    deltas = sum([len(done.changes) for _, done in run(crowd, 2000.0)])
+    assert deltas / 2000 / 8 == pytest.approx(1.05, rel=0.4)
+    spreads = [DOLLAR - sum([market.book.best(side) or 0 for side in Side]) for market in crowd.markets]
+    assert 150 < np.mean(spreads) < 450
