@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kflow.exchange.accounts import Ticket
@@ -36,6 +36,7 @@ def read(body: bytes) -> Ticket | str:
         return f"{refused.status} {refused.code}"
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.dictionaries(st.sampled_from(sorted(FINE)), ANYTHING | NUMBERS, max_size=4))
 def test_an_order_of_anything_is_read_or_refused(changes: dict[str, Any]) -> None:
     result = read(msgspec.json.encode(FINE | changes))
@@ -47,6 +48,7 @@ def test_an_order_of_anything_is_read_or_refused(changes: dict[str, Any]) -> Non
         assert result in ("400 invalid_parameters", "400 invalid_price", "400 invalid_order")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_bytes_are_read_or_refused(body: bytes) -> None:
     assert read(body) == "400 invalid_parameters"
