@@ -26,7 +26,7 @@ from kflow.exchange.messages import (
     snapshot_body,
     trade_body,
 )
-from kflow.exchange.orders import Change
+from kflow.exchange.orders import Order
 from kflow.market.events import Level
 from kflow.market.times import format_rfc3339_us
 
@@ -36,28 +36,25 @@ class Writer:
 
     def __init__(self, listing: Listing, style: Style) -> None:
         self.listing: Final = listing
-        self._style = style
+        self._style, self._legacy = style, style.legacy
+        self._texts = price_texts()
         self._prefix = delta_prefix(listing.ticker, listing.market_id)
 
     def deltas(self, changes: Iterable[tuple[int, int, int]], venue_us: int) -> list[Message]:
         """One group: changes (side, price, signed size) that share an exchange µs."""
-        market, prefix, texts = self.listing.ticker, self._prefix, price_texts()
+        return self.changes([(side, price, change, None) for side, price, change in changes], venue_us)
+
+    def changes(self, changes: Iterable[tuple[int, int, int, Order | None]], venue_us: int) -> list[Message]:
+        """One group of an engine's changes; those that an account caused are marked for it (protocol section 4.1)."""
+        market, prefix, texts = self.listing.ticker, self._prefix, self._texts
         suffix = delta_suffix(venue_us, format_rfc3339_us(venue_us))
         messages = []
-        for side, price, change in changes:
+        for side, price, change, order in changes:
             body = delta_body(prefix, side, texts[price], change, suffix)
-            if self._style.legacy:
+            if self._legacy:
                 body = legacy_delta(body, price, change)
-            messages.append(Message(ORDERBOOK, DELTA_TYPE, market, body, venue_us, side, price, change))
-        return messages
-
-    def changes(self, changes: Iterable[Change], venue_us: int) -> list[Message]:
-        """One group of an engine's changes; those that an account caused are marked for it (protocol section 4.1)."""
-        changed = list(changes)
-        messages = self.deltas([(side, price, change) for side, price, change, _ in changed], venue_us)
-        for position, (*_, order) in enumerate(changed):
-            if isinstance(order, UserOrder):
-                messages[position] = _marked(messages[position], order)
+            message = Message(ORDERBOOK, DELTA_TYPE, market, body, venue_us, side, price, change)
+            messages.append(_marked(message, order) if isinstance(order, UserOrder) else message)
         return messages
 
     def snapshot(self, levels: tuple[Sequence[Level], Sequence[Level]], venue_us: int) -> Message:
