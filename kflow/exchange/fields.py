@@ -33,7 +33,7 @@ class Fields:
             return cls({})
         try:
             members = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise invalid("the body is not JSON") from None
         if not isinstance(members, dict):
             raise invalid("the body is not an object")
