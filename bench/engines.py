@@ -267,20 +267,28 @@ class Fastlob:
 
     def run(self, stream: list[Command]) -> int:
         sides, params = (self.module.OrderSide.BID, self.module.OrderSide.ASK), self.module.OrderParams
+        limit, market = self.module.ResultType.LIMIT, self.module.ResultType.MARKET
         identity: dict[int, str] = {}
         self.book.start()
         try:
             for kind, name, side, price, size in stream:
-                if kind in (CANCEL, AMEND):
+                if kind == CANCEL:
                     self.book.cancel(identity[name])
-                if kind != CANCEL:
-                    result = self.book(params(sides[side], price, size))
-                    identity[name] = result.orderid()
-                    if kind == TAKE and result.kind() is not self.module.ResultType.MARKET:
-                        self.book.cancel(identity[name])
+                    continue
+                result = self.book(params(sides[side], price, size))
+                identity[name] = result.orderid()
+                if result.kind() is not limit:
+                    self.volume += int(sum(result.execprices().values()))
+                if kind == TAKE and result.kind() is not market:
+                    self.book.cancel(identity[name])
         finally:
             self.book.stop()
         return len(stream)
+
+    def outcome(self) -> Outcome:
+        bids = {int(price): int(size) for price, size, _ in self.book.best_bids(self.book.n_bids())}
+        asks = {int(price): int(size) for price, size, _ in self.book.best_asks(self.book.n_asks())}
+        return Outcome(self.volume, bids, asks)
 
 
 Engine = Ours | Sorted | Bare | Fastlob
