@@ -105,6 +105,8 @@ class Control:
         for market in self.clearing.markets.values():
             if market.listing.event == event:
                 market.schedule = schedule
+        listed = self._venue.events[event]
+        self._venue.list_events(replace(listed, fee_type_override=fee_type, fee_multiplier_override=multiplier))
         facts = {"event_ticker": event, "fee_type_override": fee_type, "fee_multiplier_override": multiplier}
         body = msgspec.json.encode(facts).decode()
         self.clearing.queue(Message(LIFECYCLE, "event_fee_update", "", body, self.clearing.stamp()))

@@ -116,6 +116,9 @@ def event_document(venue: Venue, event: EventListing, *, nested: bool) -> Docume
         "category": venue.series[event.series].category,
         "exchange_index": 0,
     }
+    if event.fee_type_override is not None:
+        document["fee_type_override"] = event.fee_type_override
+        document["fee_multiplier_override"] = event.fee_multiplier_override
     if nested:
         document["markets"] = [market_document(venue, state) for state in event_markets(venue, event.ticker)]
     return document

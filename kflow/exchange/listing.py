@@ -29,6 +29,9 @@ class EventListing:
     title: str
     sub_title: str = ""
     mutually_exclusive: bool = True
+    # What its markets charge instead of what the series says.
+    fee_type_override: str | None = None
+    fee_multiplier_override: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from kflow.clock import ManualClock
+from kflow.exchange.documents import event_document
 from kflow.exchange.messages import LIFECYCLE, MARKET_POSITIONS
 from kflow.exchange.orders import Reason
 from kflow.exchange.terms import OrderRefused
@@ -108,6 +109,8 @@ def test_other_fees_count_from_the_next_fill_on(pit: Pit) -> None:
     pit.bid(account, "0.45", "1")
     pit.ask(pit.account(), "0.45", "1")
     assert account.position(MARKET).fees > fees
+    event = event_document(pit.venue, pit.venue.events["INXD-25JAN03"], nested=False)
+    assert (event["fee_type_override"], event["fee_multiplier_override"]) == ("quadratic_with_maker_fees", 1)
 
 
 def test_settlement_pays_and_says_so(pit: Pit) -> None:
