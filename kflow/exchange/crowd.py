@@ -172,7 +172,9 @@ class Crowd:
         maker, price = (Side.NO, high) if taker == Side.YES else (Side.YES, low)
         held = book.size_at(maker, Price(price if maker == Side.YES else DOLLAR - price))
         size = Size(min(self._sweep_size(), held))
-        return book.submit(Order(taker, Price(price), size, time_in_force=TimeInForce.IOC))
+        # What rests may be off the grid, since ticks change: a limit on it, at that price or beyond, takes no more.
+        limit = market.at_or_beyond(taker, price)
+        return book.submit(Order(taker, Price(limit), size, time_in_force=TimeInForce.IOC)) if limit else None
 
     # Quotes.
 
@@ -320,6 +322,8 @@ class Crowd:
     def _resize(self, market: CrowdMarket, order: Order) -> Execution:
         """An order is replaced by one of another size, in one group."""
         execution = market.book.cancel(order)
+        if order.price not in market.book.grid:  # the ticks have changed since it came
+            return execution
         instead = Order(order.side, order.price, self._size_at(market, order.side, order.own_price))
         execution.changes.extend(market.book.submit(instead).changes)
         return execution

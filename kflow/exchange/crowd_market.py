@@ -77,6 +77,13 @@ class CrowdMarket:
         position = bisect_right(prices, own_price)
         return prices[position - 1] if position else 0
 
+    def at_or_beyond(self, taker: Side, price: int) -> int:
+        """The YES price of the grid nearest to one that a taker meets, on the far side of it; 0 where there is none."""
+        if taker == Side.NO:
+            return self.at_or_below(Side.YES, price)
+        beyond = self.at_or_below(Side.NO, DOLLAR - price)
+        return DOLLAR - beyond if beyond else 0
+
     def moved(self, side: Side, own_price: int, ticks: int) -> int:
         """The price so many ticks higher, within the grid."""
         prices = self.prices[side]

@@ -169,6 +169,13 @@ def test_the_crowd_follows_other_ticks() -> None:
         play(scene)
     prices = [message.price for message in pit.messages[before:] if message.kind == DELTA_TYPE]
     assert any(price % 100 for price in prices)
+    pit.control.retick(ticker, "linear_cent")
+    before = len(pit.messages)
+    for _ in range(100):
+        play(scene)
+    added = [message for message in pit.messages[before:] if message.kind == DELTA_TYPE and message.change > 0]
+    assert added
+    assert not any(message.price % 100 for message in added)
 
 
 def test_a_close_that_comes_early_settles_early() -> None:
