@@ -83,7 +83,13 @@ async def serve_stack() -> None:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     print(json.dumps({"rest": f"http://127.0.0.1:{listener.getsockname()[1]}/trade-api/v2"}), flush=True)
-    settings = {"log_config": None, "access_log": False, "lifespan": "off", "date_header": False}
+    settings = {
+        "log_config": None,
+        "access_log": False,
+        "lifespan": "off",
+        "date_header": False,
+        "proxy_headers": False,
+    }
     config = uvicorn.Config(Starlette(routes=routes), server_header=False, **settings)  # type: ignore[arg-type]
     await uvicorn.Server(config).serve(sockets=[listener])
 
