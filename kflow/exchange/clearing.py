@@ -255,7 +255,7 @@ class Clearing:
         return executions
 
     def _position_message(self, account: Account, ticker: str, venue_us: int) -> None:
-        body = position_body(account.user_id, ticker, account.position(ticker))
+        body = position_body(account.user_id, ticker, account.position(ticker), account.subaccount)
         self.private(MARKET_POSITIONS, "market_position", ticker, body, account, venue_us)
 
     def private(self, channel: str, kind: str, ticker: str, body: str, account: Account, venue_us: int) -> None:
