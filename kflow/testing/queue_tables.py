@@ -7,14 +7,14 @@ arXiv 1104.4596. A table is indexed [bids - 1][asks - 1].
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .queues import Play, Rates, bid_fills, mid_rises, spread_made
+from kflow.testing.queues import Play, Rates, bid_fills, mid_rises, spread_made
 
-Table = NDArray[np.float64]
+Table = NDArray[np.floating[Any]]
 
 # Their rates at one tick from the opposite best, in orders of mean size.
 CONT_STOIKOV_TALREJA: Final = Rates(arrival=1.85, trade=0.94, cancel=0.71)

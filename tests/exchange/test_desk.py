@@ -16,7 +16,6 @@ from kflow.testing.pit import MARKET, Pit
 from kflow.testing.venue import START_US, listing, some_levels
 from kflow.units import Size, parse_price, parse_size
 
-
 NOW_NS = (START_US + 3_600_000_000) * 1000
 
 
