@@ -276,7 +276,8 @@ class Injector:
         self._refresh()
 
     def _refresh(self) -> None:
-        armed = {armed.fault.kind for armed in self._armed if not armed.spent}
+        self._armed = [armed for armed in self._armed if not armed.spent]
+        armed = {armed.fault.kind for armed in self._armed}
         self.touches_frames = not armed.isdisjoint(FRAME_KINDS)
         self._touches_requests = not armed.isdisjoint(REQUEST_KINDS)
 

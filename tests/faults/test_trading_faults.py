@@ -32,6 +32,8 @@ from kflow.testing.trader import Trader, ticket
 from kflow.testing.venue import MARKET, LocalVenue, listing, some_levels
 from kflow.units import DOLLAR, parse_money, parse_price, parse_size
 
+from .conftest import Report
+
 ORDERS = "/portfolio/events/orders"
 IOC = "immediate_or_cancel"
 
@@ -60,7 +62,7 @@ class Rig:
 
     async def settled(self, trader: Trader, index: int = 0) -> None:
         """What REST says of fills, position and cash is one story, and the exchange's own."""
-        fills = (await trader.get("/portfolio/fills", limit=1000))["fills"]
+        fills = await every_fill(trader)
         assert len({(fill["trade_id"], fill["order_id"]) for fill in fills}) == len(fills)
         cash = 0
         sizes = Counter[str]()
@@ -77,6 +79,18 @@ class Rig:
         assert [parse_size(position["position_fp"]) for position in positions] == ([held] if fills else [])
         balance = (await trader.get("/portfolio/balance"))["balance_dollars"]
         assert parse_money(balance) == account.available(0)
+
+
+async def every_fill(trader: Trader) -> list[dict[str, Any]]:
+    """All pages."""
+    fills: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = await trader.get("/portfolio/fills", limit=1000, cursor=cursor)
+        fills += page["fills"]
+        cursor = page["cursor"]
+        if not cursor:
+            return fills
 
 
 @asynccontextmanager
@@ -498,30 +512,31 @@ async def intend(trader: Trader, intent: str, body: dict[str, Any]) -> int:
                 return asked
         except (httpx.TransportError, ValueError):
             pass
-        for order in (await trader.get("/portfolio/orders", limit=1000))["orders"]:
+        for order in (await trader.get("/portfolio/orders", limit=20))["orders"]:
             if order["client_order_id"] == intent:
                 return asked
 
 
-async def test_one_order_per_intent_whatever_the_answers(seed: int, report: Any) -> None:
+@pytest.mark.parametrize("intents", [200, pytest.param(10_000, marks=pytest.mark.faults)])
+async def test_one_order_per_intent_whatever_the_answers(seed: int, report: Report, intents: int) -> None:
     rng = random.Random(seed)
     kinds = sorted(REQUEST_KINDS - {Kind.LATE_ACK})
     async with rig() as field:
         asked = Counter[str]()
-        for _ in range(200):
+        for _ in range(intents):
             accepted = rng.random() < 0.5
             if rng.random() < 0.7:
                 field.inject(rng.choice(kinds), accepted=accepted, times=rng.choice([1, 1, 2]))
             intent = str(uuid4())
             side, price = rng.choice([("bid", "0.4600"), ("bid", "0.4300"), ("ask", "0.4700"), ("ask", "0.4400")])
-            asked[intent] = await intend(
-                field.ann, intent, ticket(side, price, "0.10", self_trade_prevention_type="maker")
-            )
+            stays = "good_till_canceled" if rng.random() < 0.05 else IOC
+            body = ticket(side, price, "0.10", self_trade_prevention_type="maker", time_in_force=stays)
+            asked[intent] = await intend(field.ann, intent, body)
         held = Counter(order.client_order_id for order in field.account().orders.values())
         assert set(held) == set(asked), f"seed {seed}"
         assert set(held.values()) == {1}, f"seed {seed}"
         await field.settled(field.ann)
-        report("trading answers", intents=200, requests=sum(asked.values()), injected=sum(field.injected.values()))
+        report("trading answers", intents=intents, requests=sum(asked.values()), injected=sum(field.injected.values()))
 
 
 @pytest.mark.parametrize("kind", sorted(REQUEST_KINDS | VENUE_KINDS))
