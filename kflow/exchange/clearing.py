@@ -6,7 +6,7 @@ Everything goes out through one queue, so that frames leave in the order in whic
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, cast
 
 from kflow.clock import Clock
@@ -45,6 +45,7 @@ class Engine(Protocol):
     def amend(self, order: Order, price: Price, remaining: Size) -> Execution: ...
     def cancel_where(self, leaves: Callable[[Order], bool], reason: Reason) -> Execution: ...
     def ahead(self, order: Order) -> Size: ...
+    def orders(self, side: Side) -> Iterable[Order]: ...
 
 
 class Follower(Engine, Protocol):

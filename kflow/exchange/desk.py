@@ -14,6 +14,7 @@ import msgspec
 from kflow.exchange.accounts import Account, Ticket, UserOrder
 from kflow.exchange.clearing import Clearing, Market, Member
 from kflow.exchange.collateral import Claim
+from kflow.exchange.funds import afford
 from kflow.exchange.groups import MOST, OrderGroup
 from kflow.exchange.messages import Message
 from kflow.exchange.orders import Execution, Kill, Reason, TimeInForce
@@ -21,7 +22,7 @@ from kflow.exchange.reads import Reads
 from kflow.exchange.terms import OrderRefused, Terms
 from kflow.market.events import Side
 from kflow.market.times import US_PER_S
-from kflow.units import CONTRACT, DOLLAR, Money, Price, Size, format_money, format_price
+from kflow.units import CONTRACT, Money, Price, Size, format_money, format_price
 
 # Open orders that one user may have (protocol section 5.5).
 MOST_OPEN: Final = 200_000
@@ -88,7 +89,7 @@ class Desk:
             self._accept(account, order)
             self._void(market, order, Reason.REDUCE_ONLY, venue_us)
             return order
-        self._afford(account, market, Claim(order.side, order.price, order.remaining), None)
+        afford(account, market, Claim(order.side, order.price, order.remaining), None)
         execution = market.engine.submit(order)
         if execution.killed is Kill.FILL_OR_KILL:
             if ticket.client_order_id is not None:
@@ -140,7 +141,7 @@ class Desk:
         market = self._tradable(order.ticket.ticker, None)
         remaining = Size(amendment.count - order.filled)
         self._check_amendment(order, amendment, remaining, market)
-        self._afford(account, market, Claim(order.side, amendment.price, remaining), order)
+        afford(account, market, Claim(order.side, amendment.price, remaining), order)
         venue_us = self.clearing.stamp()
         execution = market.engine.amend(order, amendment.price, remaining)
         if execution.killed is not None:
@@ -361,28 +362,6 @@ class Desk:
         if order is None or not order.resting:
             raise OrderRefused(404, "not_found", f"order {order_id}")
         return order
-
-    @staticmethod
-    def _afford(account: Account, market: Market, claim: Claim, instead: UserOrder | None) -> None:
-        """Check that the account can pay for an order in the worst case: all of it at its limit, as a taker."""
-        ticker, schedule = market.listing.ticker, market.schedule
-        needed = account.needs(ticker, schedule, instead=instead, claim=claim)
-        more = needed - account.reserved(ticker)
-        # A taker's fee is paid from new cash only by what opens: closing brings more than it costs.
-        if more > 0 and _would_take(market, claim):
-            half = DOLLAR // 2
-            dearest = Price(min(claim.price, half) if claim.side == Side.YES else max(claim.price, half))
-            opening = Size(min(claim.size, -(-more // claim.own_price)))
-            more += schedule.trade_fee(dearest, opening, taker=True)
-        if more > account.available(market.shard):
-            short = Money(more - account.available(market.shard))
-            raise OrderRefused(400, "insufficient_balance", f"{format_money(short)} dollars short")
-
-
-def _would_take(market: Market, claim: Claim) -> bool:
-    """Whether an order would cross what the market shows."""
-    bid, _, ask, _ = market.state.touch()
-    return claim.price >= ask if claim.side == Side.YES else claim.price <= bid
 
 
 def _group_limit(limit: Size) -> Size:
