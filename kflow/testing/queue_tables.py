@@ -7,6 +7,7 @@ arXiv 1104.4596. A table is indexed [bids - 1][asks - 1].
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -22,9 +23,9 @@ CONT_STOIKOV_TALREJA: Final = Rates(arrival=1.85, trade=0.94, cancel=0.71)
 CONT_DE_LARRARD: Final = Rates(arrival=1.0, trade=0.5, cancel=0.5, whole=True)
 
 _SIZE: Final = 5
-# Longer queues than these have a probability below 1e-9 under the rates of Cont, Stoikov and Talreja.
-_LONGEST: Final = 40
-_BEHIND: Final = 18
+# Longer queues than these have a probability below 1e-7 under the rates of Cont, Stoikov and Talreja.
+_LONGEST: Final = 30
+_BEHIND: Final = 15
 
 
 def _table(text: str) -> Table:
@@ -74,6 +75,7 @@ def balanced() -> Table:
     return table
 
 
+@cache
 def solved(play: Play, rates: Rates) -> Table:
     """The exact table of a play, from the linear equations of its Markov chain. For rates of each order only."""
     if play is mid_rises:
