@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from kflow.clock import ManualClock
+from kflow.clock import ManualClock, SystemClock
 from kflow.errors import DataError
 from kflow.exchange.recorded import RecordedOptions, RecordedSource
 from kflow.exchange.server import ExchangeOptions
+from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.protocol import FeedProtocol
 from kflow.replay.serve import recorded_source, write_frames
 from kflow.replay.verify import verify
@@ -28,8 +33,10 @@ from kflow.store import sessions
 from kflow.store.postgres import Connection
 from kflow.testing.client import RawClient, client
 from kflow.testing.frames import MARKET, START_US, Frames
+from kflow.testing.postgres import Database
 from kflow.testing.trader import Trader, ticket
 from kflow.testing.venue import LocalVenue
+from kflow.units import Size, format_size, parse_size
 
 from .conftest import MARKETS, Flow, Script, Stored
 
@@ -342,6 +349,49 @@ async def test_the_same_session_and_the_same_orders_fill_the_same(
             )
     assert found[0] == found[1]
     assert len(found[0]) > 20
+
+
+@contextmanager
+def served(session: int, database: Database, folder: Path) -> Iterator[dict[str, Any]]:
+    """The command in a process of its own; what it says when it is ready."""
+    environment = {**os.environ, "DATABASE_URL": database.dsn, "KFLOW_DATA_DIR": str(folder)}
+    command = [sys.executable, "-m", "kflow", "replay", "serve", "--session", str(session), "--speed", "max"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
+
+
+async def test_the_command_takes_orders_while_it_plays(
+    conn: Connection, store: Store, database: Database, tmp_path: Path
+) -> None:
+    stored = store(Script([Flow(4).take(400)]))
+    with served(stored.id, database, tmp_path / "data") as ready:
+        key = ApiKey.load(ready["key_id"], Path(ready["private_key_path"]))
+        headers = key.headers("GET", ready["ws"], time.time_ns())
+        async with (
+            httpx.AsyncClient(timeout=10) as http,
+            connect(ready["ws"], additional_headers=headers, compression=None) as socket,
+        ):
+            trader, raw = Trader(ready["rest"], key, http, SystemClock()), RawClient(socket)
+            order = await trader.order("bid", "0.6000", "800", ticker=MARKETS[0])
+            assert order["fill_count"] == "0.00"  # nothing is shown yet
+            await raw.subscribe(channels=("fill",))
+            await raw.subscribe(*MARKETS, channels=("orderbook_delta", "trade", "ticker"), use_yes_price=False)
+            told: list[dict[str, Any]] = []
+            public = 0
+            while public < 406:  # another acknowledgement, and all that was recorded
+                frame = await raw.frame()
+                public += frame["type"] != "fill"
+                told += [frame["msg"]] if frame["type"] == "fill" else []
+            fills = (await trader.get("/portfolio/fills"))["fills"]
+            assert [fill["trade_id"] for fill in told] == [fill["trade_id"] for fill in reversed(fills)][: len(told)]
+            shown = (await trader.get(f"/portfolio/orders/{order['order_id']}"))["order"]
+            assert shown["fill_count_fp"] == format_size(Size(sum(parse_size(fill["count_fp"]) for fill in fills)))
+            assert len(fills) > 20
 
 
 async def trade(venue: LocalVenue, http: httpx.AsyncClient, body: dict[str, Any]) -> None:
