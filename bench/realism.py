@@ -213,7 +213,7 @@ def weather_rows(seen: list[Seen]) -> list[Row]:
 
 Case = tuple[Callable[[list[Seen]], list[Row]], float, tuple[float, ...]]
 CASES: dict[str, Case] = {  # rows, seconds from opening to close, starting probabilities
-    "busy": (busy_rows, 900.0, (0.5,) * 16),
+    "busy": (busy_rows, 900.0, (0.5,) * 32),
     "quiet": (quiet_rows, 6.5 * 3600, (0.35, 0.5, 0.65, 0.8)),
     "weather": (weather_rows, 12 * 3600.0, (0.3, 0.5, 0.25, 0.4, 0.6, 0.2)),
 }
