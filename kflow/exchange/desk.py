@@ -288,7 +288,9 @@ class Desk:
         self._executed(market.listing.ticker, execution, venue_us, order)
 
     def _status(self, market: Market) -> str:
-        return self.clearing.venue.status(market.state)
+        venue = self.clearing.venue
+        venue.now_us = max(venue.now_us, self.clearing.time())  # what was published last may be long ago
+        return venue.status(market.state)
 
     def _tradable(self, ticker: str, shard: int | None) -> Market:
         market = self.clearing.market(ticker)
