@@ -81,8 +81,13 @@ class UserOrder(Order):
         self.updated_us = venue_us
         self.canceled = False  # what was left of it went away without trading
         self.reason = Reason.CANCEL  # of the last change
-        self.fees: Final[OrderFees] = schedule.order()
+        self.fees: OrderFees = schedule.order()  # its market may come to charge otherwise
         self.taker_cost = self.maker_cost = self.taker_fees = self.maker_fees = Money(0)
+
+    def charge(self, schedule: FeeSchedule) -> None:
+        """Let its fills cost otherwise from now on; what rounding took too much so far stays owed."""
+        carried, self.fees = self.fees.carried, schedule.order()
+        self.fees.carried = carried
 
     @property
     def status(self) -> str:

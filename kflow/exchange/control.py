@@ -5,12 +5,14 @@ Each act changes the trading half, queues its news, and leaves publishing to the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
+from kflow.exchange.accounts import Account
+from kflow.exchange.clearing import Market
 from kflow.exchange.desk import Desk
 from kflow.exchange.lifecycle import lifecycle_message
 from kflow.exchange.messages import LIFECYCLE, Message
@@ -55,11 +57,10 @@ class Control:
         """Pause trading (cancellations go on), or with `exchange` everything."""
         self._venue.trading_active = False
         self._venue.exchange_active = not exchange
-        for member in self.desk.members.values():
-            for account in member.accounts.values():
-                for order in account.open_orders():
-                    if order.ticket.cancel_on_pause:
-                        self.desk.withdraw(order, Reason.HALT)
+        for account in self._accounts():
+            for order in account.open_orders():
+                if order.ticket.cancel_on_pause:
+                    self.desk.withdraw(order, Reason.HALT)
 
     def resume(self) -> None:
         self._venue.trading_active = self._venue.exchange_active = True
@@ -104,16 +105,32 @@ class Control:
         schedule = FeeSchedule.parse(fee_type, str(multiplier))
         for market in self.clearing.markets.values():
             if market.listing.event == event:
-                market.schedule = schedule
+                self._recharge(market, schedule)
         listed = self._venue.events[event]
         self._venue.list_events(replace(listed, fee_type_override=fee_type, fee_multiplier_override=multiplier))
         facts = {"event_ticker": event, "fee_type_override": fee_type, "fee_multiplier_override": multiplier}
         body = msgspec.json.encode(facts).decode()
         self.clearing.queue(Message(LIFECYCLE, "event_fee_update", "", body, self.clearing.stamp()))
 
+    def _recharge(self, market: Market, schedule: FeeSchedule) -> None:
+        """Fills to come cost otherwise, of orders that rest too; the youngest go where a dearer fee is not there."""
+        market.schedule = schedule
+        ticker, shard = market.listing.ticker, market.shard
+        for account in self._accounts():
+            orders = account.open_orders(ticker)
+            for order in orders:
+                order.charge(schedule)
+            account.refresh(ticker, shard, schedule)
+            while orders and account.available(shard) < 0:
+                self.desk.withdraw(orders.pop(), Reason.MARGIN)
+            if shard in account.cash:
+                self.clearing.balance_changed(account, shard)
+
     def determine(self, ticker: str, value: Price) -> None:
         """Say what one YES contract pays: $1 (yes), $0 (no), or between them (scalar)."""
         self._cancel_orders((ticker,), Reason.CLOSE)
+        # At once: the news may be late, and an order that came before it would never be paid.
+        self.clearing.markets[ticker].state.status = "determined"
         venue_us = self.clearing.stamp()
         self._news(
             ticker,
@@ -133,11 +150,14 @@ class Control:
         self.clearing.queue(lifecycle_message(ticker, event_type, self.clearing.stamp(), **facts))
 
     def _cancel_orders(self, tickers: Sequence[str], reason: Reason) -> None:
+        for account in self._accounts():
+            for ticker in tickers:
+                for order in account.open_orders(ticker):
+                    self.desk.withdraw(order, reason)
+
+    def _accounts(self) -> Iterator[Account]:
         for member in self.desk.members.values():
-            for account in member.accounts.values():
-                for ticker in tickers:
-                    for order in account.open_orders(ticker):
-                        self.desk.withdraw(order, reason)
+            yield from member.accounts.values()
 
 
 def result_of(value: Price) -> str:

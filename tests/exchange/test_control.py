@@ -113,6 +113,38 @@ def test_other_fees_count_from_the_next_fill_on(pit: Pit) -> None:
     assert (event["fee_type_override"], event["fee_multiplier_override"]) == ("quadratic_with_maker_fees", 1)
 
 
+def test_other_fees_count_for_orders_that_rest_and_nobody_comes_to_owe_them(pit: Pit) -> None:
+    pit.control.charge("INXD-25JAN03", "quadratic_with_maker_fees", 1)
+    rich, poor = pit.account(), pit.account("45.50")
+    pit.bid(rich, "0.45", "100")
+    kept, dropped = pit.bid(poor, "0.45", "100"), pit.bid(poor, "0.01", "1")
+    free = rich.available(0)
+    pit.control.charge("INXD-25JAN03", "quadratic", 1)
+    assert rich.available(0) > free
+    assert pit.desk.reads(rich).balances[0] == rich.available(0)
+    pit.control.charge("INXD-25JAN03", "quadratic_with_maker_fees", 1.15)
+    assert (kept.status, dropped.status, dropped.reason) == ("resting", "canceled", Reason.MARGIN)
+    pit.ask(pit.account(), "0.45", "200")
+    assert (kept.status, poor.available(0)) == ("executed", parse_money("0.001900"))
+    assert poor.position(MARKET).fees == parse_money("0.498100")  # 1.15 of 0.433125, to the next $0.0001
+
+
+def test_a_market_is_over_at_once_however_late_its_news_is(pit: Pit, clock: ManualClock) -> None:
+    account = pit.account()
+    pit.control.determine(MARKET, Price(DOLLAR))
+    with pytest.raises(OrderRefused, match="market_inactive"):
+        pit.bid(account, "0.40", "1")
+
+
+def test_no_order_comes_after_the_close_whoever_has_looked_at_the_clock(pit: Pit, clock: ManualClock) -> None:
+    account = pit.account()
+    pit.control.move_close(MARKET, clock.wall_ns() // 1000 + 1_000_000)
+    pit.desk.flush()
+    clock.advance(2)
+    with pytest.raises(OrderRefused, match="market_inactive"):
+        pit.bid(account, "0.40", "1")
+
+
 def test_settlement_pays_and_says_so(pit: Pit) -> None:
     account = pit.account("100")
     pit.take(account, Side.YES, "0.46", "10")
