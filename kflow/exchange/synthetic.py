@@ -15,8 +15,9 @@ from kflow.exchange.hub import Hub
 from kflow.exchange.scene import Scene, SyntheticOptions
 from kflow.market.times import US_PER_S
 
-# At full speed the loop gives way to readers this often; else after as many events at the latest.
-_CHUNK: Final = 500
+# After so many events, about a millisecond's worth, the loop gives way to readers and orders: an order waits for two or
+# three such turns while the flow is behind its plan, and shorter turns cost nothing that can be measured.
+_CHUNK: Final = 50
 _SHORTEST_SLEEP_S: Final = 0.001
 
 
