@@ -58,6 +58,7 @@ def serve(
     keys: serving.Keys = None,
     empty_side: Annotated[EmptySide, typer.Option(help="A snapshot's empty side: no key, or [].")] = EmptySide.OMIT,
     legacy_fields: Annotated[bool, typer.Option("--legacy-fields", help="Add the retired integer cents.")] = False,
+    wait: serving.Wait = True,
     until_end: serving.UntilEnd = False,
     users: serving.Users = 1,
     cash: serving.Cash = "10000",
@@ -80,7 +81,7 @@ def serve(
 
     pace = running.parse_speed(speed)
     if recording is not None:
-        source = running.recorded_source(recording, pace)
+        source = running.recorded_source(recording, pace, waits=wait)
     else:
         source = running.synthetic_source(
             SyntheticOptions(

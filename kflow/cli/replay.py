@@ -182,6 +182,7 @@ def serve(
     host: serving.Host = "127.0.0.1",
     port: serving.Port = 0,
     keys: serving.Keys = None,
+    wait: serving.Wait = True,
     until_end: serving.UntilEnd = False,
     users: serving.Users = 1,
     cash: serving.Cash = "10000",
@@ -220,4 +221,4 @@ def serve(
             _, left_out = running.write_frames(found, recording, progress=advance)
         if left_out:
             render.note(f"{left_out:,} frames are no JSON and cannot be sent again; seq shows where they were")
-        asyncio.run(running.serve(recording, pace, options, typer.echo, session=found, until_end=until_end))
+        asyncio.run(running.serve(recording, pace, options, typer.echo, session=found, waits=wait, until_end=until_end))

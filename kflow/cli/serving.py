@@ -44,6 +44,9 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.
 Keys = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where to write new private keys. Else a temporary folder.")
 ]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="A recording waits for a subscriber; else it plays at once.")
+]
 UntilEnd = Annotated[bool, typer.Option("--until-end", help="End once everything has been sent and read.")]
 
 _PANEL = "Trading"

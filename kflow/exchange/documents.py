@@ -155,14 +155,20 @@ def orderbook_document(state: MarketState, depth: int) -> Document:
 
 
 def trade_document(trade: Message) -> Document:
+    """A trade, from what was read of it: a recording's body may be of an older form."""
     body = msgspec.json.decode(trade.body)
-    names = ("trade_id", "count_fp", "yes_price_dollars", "no_price_dollars", "taker_side")
+    texts = price_texts()
+    side, book_side = ("no", "ask") if trade.side == Side.NO else ("yes", "bid")
     return {
-        **{name: body[name] for name in names},
+        "trade_id": body.get("trade_id", ""),
         "ticker": trade.market,
-        "taker_outcome_side": body["taker_outcome_side"],
-        "taker_book_side": body["taker_book_side"],
-        "is_block_trade": body["is_block_trade"],
+        "count_fp": size_text(trade.change),
+        "yes_price_dollars": texts[trade.price],
+        "no_price_dollars": texts[DOLLAR - trade.price],
+        "taker_side": side,
+        "taker_outcome_side": side,
+        "taker_book_side": book_side,
+        "is_block_trade": body.get("is_block_trade", False),
         "created_time": format_rfc3339_us(trade.venue_us),
     }
 

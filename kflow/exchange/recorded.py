@@ -48,6 +48,8 @@ class RecordedOptions:
     path: Path
     speed: float | None = 1.0
     grace_s: float = GRACE_S
+    # Whether it waits for a subscriber, now and whenever there is none; clients that only use REST need it not to.
+    waits: bool = True
     # What is known of its markets otherwise; the rest is inferred from its frames.
     series: Sequence[SeriesListing] = ()
     listings: Mapping[str, Listing] = field(default_factory=dict)
@@ -123,10 +125,13 @@ class RecordedSource:
         """Send one part. Real time counts only while somebody listens."""
         clock, speed = hub.clock, self._options.speed
         window_ns = None if speed is None else round(_TOGETHER_NS * speed)
-        origin_ns = first_ns = 0
+        origin_ns: int | None = None
+        first_ns = 0
         for recv_ns, chunk in _chunks(entries, window_ns):
-            if not _anyone(hub, part):
+            listened = not self._options.waits or _anyone(hub, part)
+            if not listened:
                 await self._subscribers(hub, part)
+            if not listened or origin_ns is None:
                 origin_ns, first_ns = clock.mono_ns(), recv_ns
             if speed is not None:
                 wait_ns = origin_ns + (recv_ns - first_ns) / speed - clock.mono_ns()

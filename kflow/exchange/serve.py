@@ -51,9 +51,9 @@ def synthetic_source(options: SyntheticOptions) -> Source:
     return SyntheticSource(options)
 
 
-def recorded_source(path: Path, speed: float | None) -> Source:
+def recorded_source(path: Path, speed: float | None, *, waits: bool = True) -> Source:
     """Raises ConfigError or DataError where the file cannot be played."""
-    return RecordedSource(RecordedOptions(path=path, speed=speed))
+    return RecordedSource(RecordedOptions(path=path, speed=speed, waits=waits))
 
 
 async def serve(options: ExchangeOptions, announce: Callable[[str], None], *, until_end: bool = False) -> None:

@@ -63,7 +63,9 @@ def _fits(payload: bytes) -> bool:
     return True
 
 
-def recorded_source(recording: Path, speed: float | None, session: Session | None = None) -> RecordedSource:
+def recorded_source(
+    recording: Path, speed: float | None, session: Session | None = None, *, waits: bool = True
+) -> RecordedSource:
     """What plays a recording; of a session its markets are listed with the facts it began with.
 
     Raises ConfigError, DataError, JournalError.
@@ -71,7 +73,7 @@ def recorded_source(recording: Path, speed: float | None, session: Session | Non
     facts = [] if session is None else _facts(session)
     series = [_series(entry) for entry in facts if entry.series_ticker is not None and _has_fees(entry)]
     listings = {entry.ticker: _listing(entry) for entry in facts if _is_whole(entry)}
-    return RecordedSource(RecordedOptions(path=recording, speed=speed, series=series, listings=listings))
+    return RecordedSource(RecordedOptions(path=recording, speed=speed, waits=waits, series=series, listings=listings))
 
 
 def _facts(session: Session) -> list[MarketFacts]:
@@ -145,6 +147,7 @@ async def serve(
     announce: Callable[[str], None],
     *,
     session: Session | None = None,
+    waits: bool = True,
     until_end: bool = False,
 ) -> None:
     """Play a recording (see `write_frames`) of a session until told to stop; `speed` None: as fast as clients read.
@@ -152,5 +155,5 @@ async def serve(
     Each connection of the session is a connection again: clients are closed where it was lost. Raises PortTaken,
     ConfigError, DataError.
     """
-    source = recorded_source(recording, speed, session)
+    source = recorded_source(recording, speed, session, waits=waits)
     await serving.serve(replace(options, source=source), announce, until_end=until_end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
@@ -17,6 +18,7 @@ from kflow.errors import ConfigError, DataError
 from kflow.exchange.faults import Fault, Kind
 from kflow.exchange.recorded import RecordedOptions, RecordedSource
 from kflow.exchange.server import ExchangeOptions
+from kflow.market.events import Side
 from kflow.testing.client import RawClient, client
 from kflow.testing.venue import LocalVenue
 
@@ -141,6 +143,15 @@ async def _last_size(raw: RawClient, venue: LocalVenue) -> int:
         size += round(float(frame["msg"]["delta_fp"]) * 100)
     await venue.exchange.finished.wait()
     return size
+
+
+async def test_a_recording_that_does_not_wait_plays_to_nobody(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.jsonl.gz", [*start(A), *[delta(seq, A) for seq in range(2, 50)]])
+    options = RecordedOptions(path=path, speed=None, waits=False)
+    async with LocalVenue(source=RecordedSource(options)) as venue:
+        await asyncio.wait_for(venue.exchange.finished.wait(), 10)
+        assert venue.exchange.hub.accepted == 0
+        assert venue.exchange.venue.markets[A].book.best(Side.YES) == (4000, 1000 + 48 * 100)
 
 
 async def test_grid_is_inferred_and_markets_are_open(tmp_path: Path) -> None:
