@@ -129,7 +129,9 @@ class StreamProtocol(asyncio.Protocol):
         if path != WS_PATH:
             self._respond(_json_response(404, {"error": {"code": "not_found", "message": "not found"}}))
             return
-        key_id = self._hub.access.check(request.headers, "GET", path)
+        # Of a header that comes twice the first counts, as over REST.
+        headers = {name.upper(): value for name, value in reversed(list(request.headers.raw_items()))}
+        key_id = self._hub.access.check(headers, "GET", path)
         if isinstance(key_id, Denied):
             self._respond(_json_response(key_id.status, key_id.body))
             return

@@ -81,6 +81,15 @@ async def test_both_kinds_of_keys_are_let_in(tmp_path: Path, rsa: bool) -> None:
             pass
 
 
+async def test_of_a_header_that_comes_twice_the_first_counts() -> None:
+    async with LocalVenue() as venue:
+        headers = [*signed(venue).items(), ("Kalshi-Access-Key", "nobody")]
+        async with connect(venue.ws, additional_headers=headers, open_timeout=5):
+            pass
+        status, body = await refusal(venue, headers[::-1])
+        assert (status, body["error"]["details"]) == (401, "NOT_FOUND")
+
+
 async def test_another_path_is_not_found() -> None:
     async with LocalVenue() as venue:
         with pytest.raises(InvalidStatus, match="404"):
