@@ -12,7 +12,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -142,4 +142,8 @@ def application(routes: Sequence[Route], clock: Clock) -> Starlette:
         body = {"error": {"code": word, "message": str(problem.detail)}}
         return respond(body, problem.status_code, clock)
 
-    return _Application(routes=list(routes), exception_handlers={HTTPException: refused})
+    async def left(_: Request, __: Exception) -> Response:
+        """Nobody is there any more to answer."""
+        return Response(None, 400)
+
+    return _Application(routes=list(routes), exception_handlers={HTTPException: refused, ClientDisconnect: left})

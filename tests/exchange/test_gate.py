@@ -270,3 +270,22 @@ async def test_what_a_command_left_goes_out_though_the_fault_itself_fails(pair: 
     venue.exchange.gate.fault = fail
     assert (await ann.create("bid", "0.42", "1")).status_code == 500
     assert bids(venue) == 10_100
+
+
+async def test_whoever_leaves_in_the_middle_of_a_body_is_no_error_of_ours(
+    pair: tuple[LocalVenue, Trader], caplog: pytest.LogCaptureFixture
+) -> None:
+    venue, ann = pair
+    url = venue.rest + ORDERS
+    signature = ann.key.headers("POST", url, SystemClock().wall_ns())
+    lines = [f"POST {httpx.URL(url).path} HTTP/1.1", "Host: here", "Content-Length: 500"]
+    lines += [f"{name}: {value}" for name, value in signature.items()]
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+    writer.write(("\r\n".join(lines) + '\r\n\r\n{"ticker":').encode())
+    await writer.drain()
+    await ann.get("/exchange/status")  # by then the request has begun
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+    assert (await ann.get("/portfolio/orders"))["orders"] == []
+    assert caplog.records == []
