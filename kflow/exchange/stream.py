@@ -180,7 +180,7 @@ class StreamProtocol(asyncio.Protocol):
     @property
     def subscribed(self) -> bool:
         """Whether anything that is published may concern this socket."""
-        return self._ws.state is State.OPEN and not self._dark
+        return self._ws.state is State.OPEN and not self._dark and not self._transport.is_closing()
 
     def publish(self, messages: Sequence[Message], tail: str) -> None:
         """Send what this socket subscribed to. `tail` ends each envelope."""

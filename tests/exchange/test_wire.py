@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kflow.exchange.messages import Style
 from kflow.exchange.server import ExchangeOptions
 from kflow.exchange.synthetic import SyntheticOptions
 from kflow.kalshi.auth import ApiKey, write_new_key
+from kflow.market.events import Side
 from kflow.store.journal import RecordKind
 from kflow.store.journal_reader import JournalReader
 from kflow.testing.client import client, signed
@@ -208,6 +210,15 @@ async def test_reader_that_falls_behind_loses_its_subscription() -> None:
         while (frame := await raw.frame())["type"] == "orderbook_delta":
             pass
     assert (frame["sid"], frame["msg"]["code"]) == (1, 25)
+
+
+async def test_nothing_more_is_written_to_a_client_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    async with LocalVenue() as venue, client(venue) as raw:
+        await raw.subscribe(MARKET)
+        await raw.frames(2)
+        raw.socket.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        venue.send_each([(Side.YES, 4400, 100)] * 20)  # the loop has had no chance yet to notice
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_stopping_closes_sockets_cleanly() -> None:
