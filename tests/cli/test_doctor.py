@@ -118,4 +118,4 @@ def test_an_exchange_that_answers_and_agrees_on_the_time(doctor: Kflow) -> None:
         finally:
             exchange.terminate()
     assert (done.code, line(done, "exchange")["state"], line(done, "clock")["state"]) == (0, "pass", "pass")
-    assert line(done, "api key")["found"].endswith("(Ed25519)")
+    assert line(done, "api key")["found"].endswith("(RSA)")
