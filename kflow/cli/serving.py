@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -76,6 +76,8 @@ PostOnly = Annotated[
     PostOnlyCross, typer.Option("--post-only-cross", help="Refused, or accepted and canceled.", rich_help_panel=_PANEL)
 ]
 
+_LONGEST_MS: Final = 86_400_000.0
+
 
 def terms(
     cash: str,
@@ -99,6 +101,8 @@ def terms(
     name = UNLIMITED if tier == "none" else tier
     if name != UNLIMITED and name not in TIERS:
         raise UsageError(f"there is no tier {tier}", hint=f"choose one of {', '.join(TIERS)}, none")
+    if not max(latencies_ms) < _LONGEST_MS:
+        raise UsageError(f"{max(latencies_ms):g} ms is too late for anything", hint="give a day at most")
     order_s, feed_s, read_s = [ms / 1000 for ms in latencies_ms]
     return Terms(
         cash=money,

@@ -100,8 +100,9 @@ class Exchange:
         self._trade_faults: Final = TradeFaults(self.injector, self.control, self.truth, clock)
         self.gate.fault = self._trade_faults.answer
         host, port = listener.getsockname()[:2]
-        self.rest: Final = f"http://{host}:{port}{PREFIX}"
-        self.ws: Final = f"ws://{host}:{port}{WS_PATH}"
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.rest: Final = f"http://{where}{PREFIX}"
+        self.ws: Final = f"ws://{where}{WS_PATH}"
         self._own_folder = tempfile.mkdtemp(prefix="kflow-exchange-") if options.key_folder is None else None
         self.holders: tuple[Holder, ...] = ()
         self._late: deque[Sequence[Message]] = deque()  # what the feed's latency holds back

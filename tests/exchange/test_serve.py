@@ -13,7 +13,11 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
+from kflow.errors import PortTaken
+from kflow.exchange.server import Exchange, ExchangeOptions
+from kflow.exchange.source import ManualSource
 from kflow.testing.client import client
 from kflow.testing.venue import LocalVenueProcess
 
@@ -63,8 +67,25 @@ def test_it_listens_on_loopback_only() -> None:
     assert "loopback only" in result.stderr
 
 
+async def test_an_address_of_version_6_is_written_as_urls_want_it() -> None:
+    options = ExchangeOptions(source=ManualSource([], {}), host="::1")
+    try:
+        exchange = await Exchange.start(options)
+    except PortTaken:
+        pytest.skip("this machine has no IPv6")
+    async with exchange, httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(exchange.rest + "/exchange/status")).status_code == 200
+        assert exchange.ws.startswith("ws://[::1]:")
+
+
 def test_options_that_make_no_sense() -> None:
-    for arguments in (("--speed", "fast"), ("--synthetic", "wild"), ("--markets", "0"), ("--rate", "-1")):
+    for arguments in (
+        ("--speed", "fast"),
+        ("--synthetic", "wild"),
+        ("--markets", "0"),
+        ("--rate", "-1"),
+        ("--read-lag", "inf"),
+    ):
         result = kflow(*arguments)
         assert result.returncode == 2, result.stderr
         assert "Traceback" not in result.stderr
