@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -12,9 +14,10 @@ from kflow.exchange.desk import Amendment
 from kflow.exchange.documents import Document
 from kflow.exchange.fields import Fields, need
 from kflow.exchange.gate import MOST_TICKERS, READ, TRADE, Call, Endpoint, Gate
+from kflow.exchange.matching import OrderBook
 from kflow.exchange.messages import size_text
 from kflow.exchange.order_documents import averages
-from kflow.exchange.orders import SelfTrade, TimeInForce
+from kflow.exchange.orders import Order, SelfTrade, TimeInForce
 from kflow.exchange.terms import OrderRefused
 from kflow.market.events import Side
 from kflow.market.times import US_PER_S
@@ -223,7 +226,7 @@ class Trading:
         for account in self._gate.accounts(call):
             order = account.orders.get(order_id)
             if order is not None and order.resting:
-                return {"queue_position_fp": size_text(self._ahead(order))}
+                return {"queue_position_fp": size_text(self._ahead_of([order])[order])}
         raise not_found(f"resting order {order_id}")
 
     def queue_positions(self, call: Call) -> Document:
@@ -232,22 +235,38 @@ class Trading:
         if tickers is None and events is None:
             raise invalid("market_tickers or event_ticker is required")
         markets = self._desk.clearing.markets
+        orders = [
+            order
+            for account in self._gate.accounts(call)
+            for order in account.open_orders()
+            if (tickers is None or order.ticket.ticker in tickers)
+            and (events is None or markets[order.ticket.ticker].listing.event in events)
+        ]
+        ahead = self._ahead_of(orders)
         return {
             "queue_positions": [
                 {
                     "order_id": order.order_id,
                     "market_ticker": order.ticket.ticker,
-                    "queue_position_fp": size_text(self._ahead(order)),
+                    "queue_position_fp": size_text(ahead[order]),
                 }
-                for account in self._gate.accounts(call)
-                for order in account.open_orders()
-                if (tickers is None or order.ticket.ticker in tickers)
-                and (events is None or markets[order.ticket.ticker].listing.event in events)
+                for order in orders
             ]
         }
 
-    def _ahead(self, order: UserOrder) -> Size:
-        return self._desk.clearing.market(order.ticket.ticker).engine.ahead(order)
+    def _ahead_of(self, orders: Iterable[UserOrder]) -> dict[Order, Size]:
+        """What trades before each. A level is walked once, however many of them rest there."""
+        ahead: dict[Order, Size] = {}
+        for order in orders:
+            engine = self._desk.clearing.market(order.ticket.ticker).engine
+            if order in ahead:
+                continue
+            if isinstance(engine, OrderBook):
+                queue = engine.orders_at(order.side, order.own_price)
+                ahead.update(zip(queue, accumulate([each.remaining for each in queue], initial=Size(0)), strict=False))
+            else:
+                ahead[order] = engine.ahead(order)
+        return ahead
 
 
 def _chosen(client_order_id: str | None) -> Document:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from kflow.clock import ManualClock, SystemClock
+from kflow.exchange.matching import OrderBook
 from kflow.exchange.terms import Terms
 from kflow.testing.trader import Trader, narrowed, ticket, trading
 from kflow.testing.venue import MARKET, START_US, LocalVenue, listing
@@ -569,6 +570,23 @@ async def test_places_in_queues(ann: Trader, bob: Trader) -> None:
     assert code(await ann.send("GET", path)) == (400, "invalid_parameters")
     await cancel(ann, mine["order_id"])
     assert code(await ann.send("GET", f"/portfolio/orders/{mine['order_id']}/queue_position")) == (404, "not_found")
+
+
+async def test_the_queue_is_walked_once_for_all_orders_of_a_level(
+    ann: Trader, bob: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"orders": [ticket("bid", "0.45", "0.5")] * 500}
+    for _ in range(4):
+        assert (await ann.send("POST", f"{ORDERS}/batched", body)).status_code == 201
+        await bob.order("bid", "0.45", "1")
+    walks = []
+    for name in ("ahead", "orders_at"):
+        walk = getattr(OrderBook, name)
+        monkeypatch.setattr(OrderBook, name, lambda *which, walk=walk: walks.append(which) or walk(*which))
+    listed = (await ann.get("/portfolio/orders/queue_positions", market_tickers=MARKET))["queue_positions"]
+    assert len(walks) == 1  # 2,000 walks of 2,000 orders each would stop the exchange for a while
+    expected = [f"{number // 2 + number // 500}.{number % 2 * 5}0" for number in range(2000)]
+    assert [entry["queue_position_fp"] for entry in listed] == expected
 
 
 async def test_a_key_for_one_subaccount_touches_no_other(venue: LocalVenue, ann: Trader) -> None:
