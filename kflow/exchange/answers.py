@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
+from itertools import dropwhile, islice
 from typing import Final, TypeVar
 
 import msgspec
@@ -76,18 +77,28 @@ def names(query: QueryParams, parameter: str, most: int) -> frozenset[str] | Non
     return frozenset(listed) or None
 
 
-def page(query: QueryParams, items: Sequence[Item], most: int, key: Callable[[Item], str]) -> tuple[list[Item], str]:
-    """A page and the cursor of the next; the cursor names the last item shown, so that new ones shift nothing."""
-    start = 0
+def page(
+    query: QueryParams,
+    items: Sequence[Item],
+    most: int,
+    key: Callable[[Item], str],
+    every: Sequence[Item] | None = None,
+) -> tuple[list[Item], str]:
+    """A page and the cursor of the next; the cursor names the last item shown, so that new ones shift nothing.
+
+    `every`: what `items` were chosen from, in the same order, where an item may cease to be chosen between two pages.
+    """
     cursor = query.get("cursor")
     if cursor:
         try:
             last = base64.b64decode(cursor, b"-_", validate=True).decode()
         except ValueError:
             raise invalid("cursor is not one of ours") from None
-        start = next((i + 1 for i, item in enumerate(items) if key(item) == last), len(items))
-    shown = list(items[start : start + most])
-    more = start + most < len(items)
+        after = dropwhile(lambda name: name != last, map(key, items if every is None else every))
+        following = set(islice(after, 1, None))
+        items = [item for item in items if key(item) in following]
+    shown = list(items[:most])
+    more = most < len(items)
     return shown, base64.urlsafe_b64encode(key(shown[-1]).encode()).decode() if shown and more else ""
 
 

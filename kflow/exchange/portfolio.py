@@ -90,8 +90,10 @@ class Portfolio:
         """Of one subaccount, by ticker; settled ones only where they are asked for."""
         most = limit(call.query, 100, 1000)
         account = self._gate.account(call, call.subaccount() or 0)
-        chosen = self._positions(call, self._desk.reads(account))
-        shown, cursor = page(call.query, chosen, most, lambda position: str(position["ticker"]))
+        reads = self._desk.reads(account)
+        every = [position for _, position in sorted(reads.positions.items())]
+        chosen = self._positions(call, reads)
+        shown, cursor = page(call.query, chosen, most, lambda position: str(position["ticker"]), every)
         return {
             "market_positions": [self._with_orders(account, position) for position in shown],
             "event_positions": self._events(chosen, {self._event(position) for position in shown}),

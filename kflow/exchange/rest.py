@@ -102,7 +102,7 @@ class MarketData:
     def markets(self, request: Request) -> Document:
         query = request.query_params
         most = limit(query, 100, 1000)
-        shown, cursor = page(query, self._filtered(query), most, lambda state: state.listing.ticker)
+        shown, cursor = page(query, self._filtered(query), most, lambda state: state.listing.ticker, self._venue.live())
         return {"markets": [documents.market_document(self._venue, state) for state in shown], "cursor": cursor}
 
     def _filtered(self, query: QueryParams) -> list[MarketState]:
@@ -170,7 +170,8 @@ class MarketData:
         query = request.query_params
         most = limit(query, 200, 200)
         nested = query.get("with_nested_markets") == "true"
-        shown, cursor = page(query, self._filtered_events(query), most, lambda event: event.ticker)
+        every = list(self._venue.events.values())
+        shown, cursor = page(query, self._filtered_events(query), most, lambda event: event.ticker, every)
         documented = [documents.event_document(self._venue, event, nested=nested) for event in shown]
         return {"events": documented, "cursor": cursor, "milestones": []}
 

@@ -198,19 +198,23 @@ class Trading:
             raise invalid(f"status must be one of {', '.join(_STATUSES)}")
         tickers = call.tickers(self._desk.clearing.markets)
         low, high = integer(query, "min_ts"), integer(query, "max_ts")
-        shown: list[tuple[int, Document]] = []
-        for account in self._gate.accounts(call):
-            for order_id, document in self._desk.reads(account).orders.items():
-                created_us = account.orders[order_id].created_us
-                if (
-                    within(created_us, low, high)
-                    and status in (None, document["status"])
-                    and (tickers is None or document["ticker"] in tickers)
-                    and shard in (None, document["exchange_index"])
-                ):
-                    shown.append((created_us, document))
-        shown.sort(key=lambda entry: -entry[0])
-        documents, cursor = page(query, [document for _, document in shown], most, lambda order: str(order["order_id"]))
+        every = [
+            (account.orders[order_id].created_us, document)
+            for account in self._gate.accounts(call)
+            for order_id, document in self._desk.reads(account).orders.items()
+        ]
+        every.sort(key=lambda entry: -entry[0])
+        chosen = [
+            document
+            for created_us, document in every
+            if within(created_us, low, high)
+            and status in (None, document["status"])
+            and (tickers is None or document["ticker"] in tickers)
+            and shard in (None, document["exchange_index"])
+        ]
+        documents, cursor = page(
+            query, chosen, most, lambda order: str(order["order_id"]), [document for _, document in every]
+        )
         return {"orders": documents, "cursor": cursor}
 
     def order(self, call: Call) -> Document:

@@ -538,6 +538,15 @@ async def test_a_walk_through_pages_is_not_shifted_by_new_orders(ann: Trader) ->
     assert seen == placed[::-1]
 
 
+async def test_a_walk_over_what_rests_misses_nothing_when_its_last_order_goes(ann: Trader) -> None:
+    placed = [(await ann.order("bid", f"0.3{number}", "1"))["order_id"] for number in range(5)]
+    first = await ann.get("/portfolio/orders", status="resting", limit=2)
+    assert [order["order_id"] for order in first["orders"]] == placed[:2:-1]
+    await cancel(ann, placed[3])
+    rest = await ann.get("/portfolio/orders", status="resting", limit=3, cursor=first["cursor"])
+    assert ([order["order_id"] for order in rest["orders"]], rest["cursor"]) == (placed[2::-1], "")
+
+
 WRONG_QUERIES: tuple[dict[str, Any], ...] = (
     {"limit": 0},
     {"limit": "many"},

@@ -290,6 +290,15 @@ async def test_pages_cover_everything_once() -> None:
         assert sorted(seen) == sorted(venue.exchange.venue.markets.keys() - {"INXD-24FEB16-T4125"})
 
 
+async def test_pages_of_open_markets_miss_none_when_one_closes() -> None:
+    markets = [f"KXTEST-26-{number}" for number in range(4)]
+    async with LocalVenue(markets=markets) as venue:
+        first = (await get(venue, "/markets", status="open", limit=2)).json()
+        venue.exchange.control.deactivate(markets[1])
+        rest = (await get(venue, "/markets", status="open", limit=2, cursor=first["cursor"])).json()
+    assert [market["ticker"] for market in first["markets"] + rest["markets"]] == markets
+
+
 @pytest.mark.parametrize(
     ("params", "count"),
     [
