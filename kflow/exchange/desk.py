@@ -208,7 +208,9 @@ class Desk:
         """Move cash from one shard to another; the other opens by it."""
         source, target = shards
         if source not in account.cash or not 0 < amount <= account.available(source):
-            raise OrderRefused(400, "insufficient_balance", f"not {format_money(amount)} on exchange_index {source}")
+            raise OrderRefused(
+                400, "insufficient_balance", f"less than {format_money(amount)} is free on exchange_index {source}"
+            )
         account.cash[source] = Money(account.cash[source] - amount)
         account.cash[target] = Money(account.cash.get(target, 0) + amount)
         for shard in shards:
@@ -218,7 +220,11 @@ class Desk:
         """Move cash between a member's subaccounts."""
         source, target = [self.account(member.user_id, number) for number in subaccounts]
         if shard not in source.cash or not 0 < amount <= source.available(shard):
-            raise OrderRefused(400, "insufficient_balance", f"not {format_money(amount)} in {source.subaccount}")
+            raise OrderRefused(
+                400,
+                "insufficient_balance",
+                f"less than {format_money(amount)} is free in subaccount {source.subaccount}",
+            )
         source.cash[shard] = Money(source.cash[shard] - amount)
         target.cash[shard] = Money(target.cash.get(shard, 0) + amount)
         for account in (source, target):

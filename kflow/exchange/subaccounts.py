@@ -97,7 +97,7 @@ class Subaccounts:
         fields = call.fields()
         client_id = _uuid(need(fields.text("client_transfer_id"), "client_transfer_id"))
         ends = tuple(call.own(need(fields.integer(name), name)) for name in ("from_subaccount", "to_subaccount"))
-        cents, shard = need(fields.integer("amount_cents"), "amount_cents"), fields.shard() or 0
+        cents, shard = _amount(fields, "amount_cents"), fields.shard() or 0
         moves = self._of(call)
         if client_id in moves.by_client_id:
             return {}
@@ -131,7 +131,7 @@ class Subaccounts:
         client_id = fields.text("client_transfer_id")
         if client_id is not None and _uuid(client_id) in moves.by_client_id:
             return {"transfer_id": moves.by_client_id[_uuid(client_id)]}
-        amount = Money(need(fields.integer("amount"), "amount") * _CENTICENT)
+        amount = Money(_amount(fields, "amount") * _CENTICENT)
         source, target = _ends(fields, "exchange_shard")
         if target not in _SHARDS:
             raise invalid(f"there is no exchange shard {target}")
@@ -206,6 +206,13 @@ class Subaccounts:
 def _ends(fields: Fields, what: str) -> tuple[int, int]:
     source, target = [fields.subaccount(f"{end}_{what}") for end in ("source", "destination")]
     return source, target
+
+
+def _amount(fields: Fields, name: str) -> int:
+    amount = need(fields.integer(name), name)
+    if amount <= 0:
+        raise invalid(f"{name} must be positive")
+    return amount
 
 
 def _uuid(text: str) -> str:

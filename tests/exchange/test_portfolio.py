@@ -310,18 +310,20 @@ async def test_cash_moves_between_subaccounts_once(ann: Trader) -> None:
 
 async def test_what_a_transfer_may_not_do(ann: Trader) -> None:
     await ann.send("POST", "/portfolio/subaccounts")
-    for body, status in (
-        (transfer(0, 1, 1_000_001), 400),
-        (transfer(1, 0, 1), 400),
-        (transfer(0, 1, 0), 400),
-        (transfer(0, 1, -5), 400),
-        (transfer(0, 1, "5"), 400),
-        (transfer(0, 0, 5), 400),
-        (transfer(0, 7, 5), 404),
-        (transfer(0, 1, 5, client_transfer_id="not a uuid"), 400),
-        (transfer(0, 1, 5, exchange_index=4), 400),
+    for body, status, why in (
+        (transfer(0, 1, 1_000_001), 400, "less than 10000.010000 is free in subaccount 0"),
+        (transfer(1, 0, 1), 400, "less than 0.010000 is free in subaccount 1"),
+        (transfer(0, 1, 0), 400, "amount_cents must be positive"),
+        (transfer(0, 1, -5), 400, "amount_cents must be positive"),
+        (transfer(0, 1, "5"), 400, "amount_cents must be an integer"),
+        (transfer(0, 0, 5), 400, "are the same"),
+        (transfer(0, 7, 5), 404, "subaccount 7"),
+        (transfer(0, 1, 5, client_transfer_id="not a uuid"), 400, "must be a UUID"),
+        (transfer(0, 1, 5, exchange_index=4), 400, "is free"),
     ):
-        assert (await ann.send("POST", "/portfolio/subaccounts/transfer", body)).status_code == status, body
+        response = await ann.send("POST", "/portfolio/subaccounts/transfer", body)
+        assert response.status_code == status, body
+        assert why in response.text
     assert (await ann.get("/portfolio/balance"))["balance"] == 1_000_000
 
 
