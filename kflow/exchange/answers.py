@@ -157,4 +157,6 @@ def application(routes: Sequence[Route], clock: Clock) -> Starlette:
         """Nobody is there any more to answer."""
         return Response(None, 400)
 
-    return _Application(routes=list(routes), exception_handlers={HTTPException: refused, ClientDisconnect: left})
+    made = _Application(routes=list(routes), exception_handlers={HTTPException: refused, ClientDisconnect: left})
+    made.router.redirect_slashes = False  # a signature is for one path: nobody could follow
+    return made

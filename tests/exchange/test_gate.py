@@ -59,6 +59,11 @@ async def test_the_query_is_not_signed_and_the_path_is_signed_as_sent(pair: tupl
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
+async def test_a_path_with_a_slash_at_its_end_is_another(pair: tuple[LocalVenue, Trader]) -> None:
+    response = await pair[1].send("GET", "/portfolio/balance/")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+
+
 async def test_public_endpoints_take_signed_requests_too(pair: tuple[LocalVenue, Trader]) -> None:
     _, ann = pair
     assert (await ann.get("/exchange/status"))["exchange_active"] is True
