@@ -70,11 +70,9 @@ class Control:
     def deactivate(self, ticker: str) -> None:
         """Pause one market; its orders stay."""
         self._news(ticker, "deactivated", is_deactivated=True)
-        self.clearing.markets[ticker].state.status = "inactive"
 
     def activate(self, ticker: str) -> None:
         """Let a paused market go on. That takes every order out of it (protocol section 7.3)."""
-        self.clearing.markets[ticker].state.status = "active"
         self._cancel_orders((ticker,), Reason.HALT)
         self._news(ticker, "activated", is_deactivated=False)
 
@@ -129,8 +127,6 @@ class Control:
     def determine(self, ticker: str, value: Price) -> None:
         """Say what one YES contract pays: $1 (yes), $0 (no), or between them (scalar)."""
         self._cancel_orders((ticker,), Reason.CLOSE)
-        # At once: the news may be late, and an order that came before it would never be paid.
-        self.clearing.markets[ticker].state.status = "determined"
         venue_us = self.clearing.stamp()
         self._news(
             ticker,
@@ -147,7 +143,9 @@ class Control:
         self._news(ticker, "settled", settled_ts=venue_us // US_PER_S)
 
     def _news(self, ticker: str, event_type: str, **facts: object) -> None:
-        self.clearing.queue(lifecycle_message(ticker, event_type, self.clearing.stamp(), **facts))
+        # The market changes at once: the news may be late, and an order that came before it would be none the wiser.
+        news = lifecycle_message(ticker, event_type, self.clearing.stamp(), **facts)
+        self.clearing.queue(self._venue.heed(news))
 
     def _cancel_orders(self, tickers: Sequence[str], reason: Reason) -> None:
         for account in self._accounts():

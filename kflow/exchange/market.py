@@ -196,6 +196,11 @@ class Venue:
             if message.venue_us > self.now_us:
                 self.now_us = message.venue_us
 
+    def heed(self, message: Message) -> Message:
+        """Let news of a market change it now; returns the message that tells of it."""
+        self._apply_lifecycle(self.markets[message.market], msgspec.json.decode(message.body))
+        return msgspec.structs.replace(message, done=True)
+
     def _apply_other(self, state: MarketState, message: Message) -> None:
         if message.kind == SNAPSHOT_TYPE and message.levels is not None:
             state.book.replace(*message.levels)
@@ -209,7 +214,7 @@ class Venue:
             self._candle(state, message.venue_us, message)
         elif message.kind == TICKER:
             self._apply_ticker(state, message)
-        elif message.kind == LIFECYCLE:
+        elif message.kind == LIFECYCLE and not message.done:
             self._apply_lifecycle(state, msgspec.json.decode(message.body))
         state.updated_us = max(state.updated_us, message.venue_us)
 

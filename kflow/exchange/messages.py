@@ -73,6 +73,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     # to all, but theirs get `own_body`.
     account: str = ""
     own_body: str = ""
+    # It tells of what the venue did already: going out, late perhaps, it changes nothing.
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,17 @@ def test_orders_go_at_the_close_and_none_come_after(pit: Pit, clock: ManualClock
         pit.bid(account, "0.40", "1")
 
 
+def test_news_that_goes_out_late_does_not_bring_an_old_state_back(pit: Pit) -> None:
+    pit.control.deactivate(MARKET)
+    pit.control.activate(MARKET)
+    waiting, state = pit.clearing.waiting, pit.venue.markets[MARKET]
+    assert (waiting, state.status) == (2, "active")
+    pit.control.determine(MARKET, Price(0))
+    pit.desk.flush()
+    assert (state.status, state.result) == ("determined", "no")
+    assert len(news(pit)) == 3
+
+
 def test_other_ticks_leave_resting_orders_where_they_are(pit: Pit) -> None:
     account = pit.account()
     order = pit.bid(account, "0.44", "1")
