@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +74,7 @@ class Access:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._keys: dict[str, Key] = {}
+        self.dismiss: Callable[[str], None] = lambda _: None
 
     def register(self, key_id: str, public_key: PublicKey, user_id: str = USER) -> Key:
         """Let the holder of the private key in under `key_id`, with full access."""
@@ -85,14 +86,20 @@ class Access:
         return key
 
     def revoke(self, key_id: str) -> None:
+        """Let a key in no more, and whoever came in with it out."""
         self._keys.pop(key_id, None)
+        self.dismiss(key_id)
 
     def key(self, key_id: str) -> Key | None:
         return self._keys.get(key_id)
 
-    def user_of(self, key_id: str) -> str:
-        """Whose key it is. Raises KeyError for one that is not known."""
-        return self._keys[key_id].user_id
+    def audience(self, key_id: str) -> tuple[str, int | None]:
+        """Whose private messages a key's sockets hear (nobody's if it may not read), of which subaccount (None: all).
+
+        Raises KeyError for a key that is not known.
+        """
+        key = self._keys[key_id]
+        return (key.user_id if key.allows("read") else "", key.subaccount)
 
     def keys_of(self, user_id: str) -> list[Key]:
         """A user's keys, oldest first."""

@@ -202,8 +202,7 @@ class Clearing:
         ]
         self.collected = Money(self.collected + sum([fill.fee for fill in fills]))
         told = [
-            Message(FILL, FILL, market.listing.ticker, fill_body(fill), venue_us, account=fill.order.account.user_id)
-            for fill in fills
+            _private(FILL, FILL, market.listing.ticker, fill_body(fill), fill.order.account, venue_us) for fill in fills
         ]
         fill_first = self.terms.fill_order == "fill"
         if self.terms.fill_order == "random" and fills:
@@ -261,7 +260,7 @@ class Clearing:
 
     def private(self, channel: str, kind: str, ticker: str, body: str, account: Account, venue_us: int) -> None:
         """Queue a message for one user."""
-        self._outbox.append(Message(channel, kind, ticker, body, venue_us, account=account.user_id))
+        self._outbox.append(_private(channel, kind, ticker, body, account, venue_us))
 
     def group_message(self, account: Account, event: str, group: OrderGroup, venue_us: int) -> None:
         """Queue the news of an order group."""
@@ -340,3 +339,7 @@ class Clearing:
                 tickers.append(market.writer.ticker(market.state.quote(), now_us))
                 del self._owed[ticker]
         return tickers
+
+
+def _private(channel: str, kind: str, ticker: str, body: str, account: Account, venue_us: int) -> Message:
+    return Message(channel, kind, ticker, body, venue_us, account=account.user_id, subaccount=account.subaccount)

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from websockets.frames import CloseCode
+
 from kflow.clock import Clock
 from kflow.exchange.access import Access
 from kflow.exchange.faults import Injector
@@ -35,8 +37,8 @@ class Hub:
         self.sids: Mapping[str, int] = {}
         # Put a send time into every data envelope, as the venue has done since autumn 2026.
         self.stamps_sending = True
-        # The user that a key belongs to, and who wants to know what was published.
-        self.user_of: Callable[[str], str] = lambda key_id: key_id
+        # Whose private messages a key's sockets get, and of which subaccount; who wants to know what was published.
+        self.audience: Callable[[str], tuple[str, int | None]] = lambda key_id: (key_id, None)
         self.observer: Callable[[Sequence[Message]], None] = lambda _: None
         self.handshakes = 0
         self.connections: list[StreamProtocol] = []
@@ -113,6 +115,12 @@ class Hub:
             subscription is not None and any(subscription.wants(market) for market in markets)
             for subscription in [c.link.subscriptions.of(channel) for c in self.connections if c.subscribed]
         )
+
+    def dismiss(self, key_id: str) -> None:
+        """Close the sockets that came in with a key."""
+        for connection in tuple(self.connections):
+            if connection.key_id == key_id:
+                connection.close(CloseCode.POLICY_VIOLATION, "the key was revoked")
 
     async def close_all(self, code: int) -> None:
         """Close every socket cleanly and wait until they are gone."""

@@ -72,6 +72,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     # The user it concerns: a message of a private channel goes to that user's sockets only; an order book message goes
     # to all, but theirs get `own_body`.
     account: str = ""
+    subaccount: int = 0  # which of that user's
     own_body: str = ""
     # It tells of what the venue did already: going out, late perhaps, it changes nothing.
     done: bool = False

@@ -158,7 +158,7 @@ class Exchange:
         for holder in self.holders:
             self.access.register(holder.key_id, holder.public_key, holder.user_id)
             self.desk.open_account(holder.user_id)
-        self.hub.user_of = self.access.user_of
+        self.hub.audience, self.access.dismiss = self.access.audience, self.hub.dismiss
 
     @property
     def key_id(self) -> str:

@@ -61,7 +61,7 @@ class StreamProtocol(asyncio.Protocol):
         self._dark = False  # a black hole: nothing goes in or out
         self._silent_until_ns = 0
         self._reason = "the client left"
-        self.number = 0  # set by the hub once the handshake is through
+        self.number, self.key_id = 0, ""  # set once the handshake is through
         self.link = Link(0, Subscriptions(hub.venue))
         self.writable = asyncio.Event()
         self.writable.set()
@@ -139,8 +139,10 @@ class StreamProtocol(asyncio.Protocol):
         self._respond(response)
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.number = self._hub.joined(self, key_id)
-            user_id = self._hub.user_of(key_id)
-            self.link = Link(self.number, Subscriptions(self._hub.venue, account=user_id, sids=self._hub.sids))
+            self.key_id = key_id
+            user_id, own = self._hub.audience(key_id)
+            subscriptions = Subscriptions(self._hub.venue, account=user_id, subaccount=own, sids=self._hub.sids)
+            self.link = Link(self.number, subscriptions)
             self._spawn(self._keep_alive())
             self._handle_events()
 

@@ -122,11 +122,13 @@ class Subscriptions:
         venue: VenueView,
         *,
         account: str = "",
+        subaccount: int | None = None,
         sids: Mapping[str, int] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> None:
-        """`account`: the user whose private messages come here."""
-        self._venue, self._account, self._limits = venue, account, limits
+        """`account`: the user whose private messages come here; of one `subaccount`, if it names one."""
+        self._venue, self._limits = venue, limits
+        self._account, self._subaccount = account, subaccount
         # Sids that channels must get, so that a recording's own numbers hold.
         self._planned = dict(sids or {})
         self._last_sid = max(self._planned.values(), default=0)
@@ -149,7 +151,10 @@ class Subscriptions:
         subscription = self._by_channel.get(message.channel)
         if subscription is None or not subscription.wants(message.market):
             return False
-        return message.channel not in PRIVATE or message.account == self._account
+        return message.channel not in PRIVATE or self._owns(message)
+
+    def _owns(self, message: Message) -> bool:
+        return message.account == self._account and self._subaccount in (None, message.subaccount)
 
     def stamp(self, message: Message) -> Frame | None:
         """The message as this socket gets it; None where it does not concern it."""
@@ -157,7 +162,7 @@ class Subscriptions:
             return None
         subscription = self._by_channel[message.channel]
         seq = None if message.channel in UNSEQUENCED else subscription.next_seq(message.step)
-        if message.own_body and message.account == self._account:
+        if message.own_body and self._owns(message):
             message = msgspec.structs.replace(message, body=message.own_body)
         body = message.body
         if subscription.yes_prices and message.channel == ORDERBOOK:

@@ -78,4 +78,6 @@ def _marked(message: Message, order: UserOrder) -> Message:
     if order.client_order_id is not None:
         ids = {"client_order_id": order.client_order_id, **ids}
     own_body = f"{message.body[:-1]},{msgspec.json.encode(ids).decode()[1:]}"
-    return msgspec.structs.replace(message, account=order.account.user_id, own_body=own_body)
+    return msgspec.structs.replace(
+        message, account=order.account.user_id, subaccount=order.account.subaccount, own_body=own_body
+    )

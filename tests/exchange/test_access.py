@@ -42,7 +42,7 @@ def test_a_user_may_have_several_keys(tmp_path: Path) -> None:
     access.add(Key("second", second, "ann", "recorder", ("read",)))
     access.register("other", other)
     assert [key.key_id for key in access.keys_of("ann")] == ["first", "second"]
-    assert access.user_of("second") == "ann"
+    assert access.audience("second") == ("ann", None)
     assert access.user_of("other") == USER
     whole = access.key("first")
     assert whole is not None

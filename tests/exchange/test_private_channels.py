@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from kflow.exchange.terms import Terms
 from kflow.testing.client import RawClient
-from kflow.testing.trader import Trader, trading
+from kflow.testing.trader import Trader, narrowed, trading
 from kflow.testing.venue import MARKET, LocalVenue
 
 OTHER = "KXHIGHNY-26NOV23-T4.30"
@@ -66,6 +67,35 @@ async def test_a_filter_by_market_holds_for_private_channels(pair: tuple[LocalVe
         await buy(ann)
         await buy(ann, ticker=OTHER)
         assert (await client.frame())["msg"]["market_ticker"] == OTHER
+
+
+async def test_a_key_that_may_not_read_hears_nothing(pair: tuple[LocalVenue, list[Trader]]) -> None:
+    venue, (ann, _) = pair
+    blind = narrowed(venue.exchange.access, ann, "write::trade")
+    async with listening(venue, blind, "fill", "trade", markets=(MARKET,)) as client:
+        await buy(ann)
+        await buy(ann)
+        assert [frame["type"] for frame in await client.frames(2)] == ["trade", "trade"]
+
+
+async def test_a_key_for_one_subaccount_hears_that_one_alone(pair: tuple[LocalVenue, list[Trader]]) -> None:
+    venue, (ann, _) = pair
+    assert (await ann.send("POST", "/portfolio/subaccounts", {})).status_code == 201
+    other = narrowed(venue.exchange.access, ann, "read", subaccount=1)
+    async with listening(venue, other, "fill", "trade", markets=(MARKET,)) as client:
+        await buy(ann)
+        await buy(ann)
+        assert [frame["type"] for frame in await client.frames(2)] == ["trade", "trade"]
+
+
+async def test_a_key_that_is_revoked_loses_its_sockets(pair: tuple[LocalVenue, list[Trader]]) -> None:
+    venue, (ann, _) = pair
+    second = narrowed(venue.exchange.access, ann, "read")
+    async with listening(venue, second, "fill") as client:
+        assert (await ann.send("DELETE", f"/api_keys/{second.key.key_id}")).status_code < 300
+        with pytest.raises(ConnectionClosed):
+            await client.frame()
+        assert client.socket.close_code == 1008
 
 
 async def test_the_answer_comes_before_the_frames(pair: tuple[LocalVenue, list[Trader]]) -> None:
