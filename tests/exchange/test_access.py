@@ -43,7 +43,7 @@ def test_a_user_may_have_several_keys(tmp_path: Path) -> None:
     access.register("other", other)
     assert [key.key_id for key in access.keys_of("ann")] == ["first", "second"]
     assert access.audience("second") == ("ann", None)
-    assert access.user_of("other") == USER
+    assert access.audience("other") == (USER, None)
     whole = access.key("first")
     assert whole is not None
     assert whole.scopes == ("read", "write")
