@@ -73,13 +73,13 @@ class Control:
 
     def activate(self, ticker: str) -> None:
         """Let a paused market go on. That takes every order out of it (protocol section 7.3)."""
-        self._cancel_orders((ticker,), Reason.HALT)
+        self.cancel_orders(ticker, Reason.HALT)
         self._news(ticker, "activated", is_deactivated=False)
 
     def close(self, ticker: str) -> None:
         """Take the orders out of a market whose time has come. No message says so (protocol section 7.3)."""
         self._closed.add(ticker)
-        self._cancel_orders((ticker,), Reason.CLOSE)
+        self.cancel_orders(ticker, Reason.CLOSE)
 
     def move_close(self, ticker: str, close_us: int) -> None:
         """Let a market close at another time; one that lies behind us closes it now."""
@@ -91,12 +91,15 @@ class Control:
 
     def retick(self, ticker: str, structure: str) -> None:
         """Give a market other prices; orders that rest stay where they are. Raises Unrepresentable for no structure."""
-        grid = Grid.named(structure)
-        market = self.clearing.markets[ticker]
-        ranges = grid.price_ranges()
+        ranges = Grid.named(structure).price_ranges()
         self._news(ticker, "price_level_structure_updated", price_level_structure=structure, price_ranges=ranges)
-        market.engine.grid = grid
-        market.state.listing = replace(market.listing, structure=structure, price_ranges=tuple(ranges))
+        self.regrid(ticker, structure, ranges)
+
+    def regrid(self, ticker: str, structure: str, price_ranges: Sequence[dict[str, str]]) -> None:
+        """The same where the news is out already. Raises Unrepresentable for ranges that are none."""
+        market = self.clearing.markets[ticker]
+        market.engine.grid = Grid.parse(price_ranges)
+        market.state.listing = replace(market.listing, structure=structure, price_ranges=tuple(price_ranges))
 
     def charge(self, event: str, fee_type: str, multiplier: float) -> None:
         """Override the fees of an event. Raises Unrepresentable for a type without a formula."""
@@ -126,7 +129,7 @@ class Control:
 
     def determine(self, ticker: str, value: Price) -> None:
         """Say what one YES contract pays: $1 (yes), $0 (no), or between them (scalar)."""
-        self._cancel_orders((ticker,), Reason.CLOSE)
+        self.cancel_orders(ticker, Reason.CLOSE)
         venue_us = self.clearing.stamp()
         self._news(
             ticker,
@@ -147,11 +150,11 @@ class Control:
         news = lifecycle_message(ticker, event_type, self.clearing.stamp(), **facts)
         self.clearing.queue(self._venue.heed(news))
 
-    def _cancel_orders(self, tickers: Sequence[str], reason: Reason) -> None:
+    def cancel_orders(self, ticker: str, reason: Reason) -> None:
+        """Take every account's orders out of a market."""
         for account in self._accounts():
-            for ticker in tickers:
-                for order in account.open_orders(ticker):
-                    self.desk.withdraw(order, reason)
+            for order in account.open_orders(ticker):
+                self.desk.withdraw(order, reason)
 
     def _accounts(self) -> Iterator[Account]:
         for member in self.desk.members.values():

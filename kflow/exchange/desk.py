@@ -101,9 +101,9 @@ class Desk:
         if execution.killed is not None:
             self._void(market, order, Reason.POST_ONLY, venue_us)
             return order
-        self._executed(ticket.ticker, execution, venue_us, order)
+        self.executed(ticket.ticker, execution, venue_us, order)
         if order.resting and venue_us < account.no_orders_until_us:
-            self._withdraw(market, order, Reason.CANCEL)
+            self.withdraw(order, Reason.CANCEL)
         return order
 
     def cancel(self, account: Account, order_id: str) -> tuple[UserOrder, Size]:
@@ -114,14 +114,14 @@ class Desk:
         if self._status(market) not in ("active", "inactive"):
             raise OrderRefused(400, "market_inactive", f"{order.ticket.ticker} is closed")
         left = order.remaining
-        self._withdraw(market, order, Reason.CANCEL)
+        self.withdraw(order, Reason.CANCEL)
         return order, left
 
     def cancel_all(self, account: Account) -> None:
         """Cancel every order, and for a while those that come after."""
         self._open_for_cancels()
         for order in account.open_orders():
-            self._withdraw(self.clearing.market(order.ticket.ticker), order, Reason.CANCEL)
+            self.withdraw(order, Reason.CANCEL)
         account.no_orders_until_us = self.clearing.time() + round(self.terms.cancel_all_s * US_PER_S)
 
     def decrease(self, account: Account, order_id: str, by: Size | None, to: Size | None) -> UserOrder:
@@ -132,7 +132,7 @@ class Desk:
         if remaining is None or not 0 <= remaining < order.remaining:
             raise OrderRefused(400, "invalid_order", "an order can only be decreased, to 0 at least")
         order.reason = Reason.DECREASE
-        self._executed(order.ticket.ticker, market.engine.decrease(order, remaining), self.clearing.stamp(), order)
+        self.executed(order.ticket.ticker, market.engine.decrease(order, remaining), self.clearing.stamp(), order)
         return order
 
     def amend(self, account: Account, amendment: Amendment) -> UserOrder:
@@ -153,8 +153,8 @@ class Desk:
             order.expires_us = amendment.expires_us
             self._watch(order)
         order.initial = amendment.count
-        order.reason, order.updated_us = Reason.AMEND, venue_us
-        self._executed(order.ticket.ticker, execution, venue_us, order)
+        order.reason = Reason.AMEND
+        self.executed(order.ticket.ticker, execution, venue_us, order)
         return order
 
     # Order groups.
@@ -207,34 +207,31 @@ class Desk:
     def transfer(self, account: Account, shards: tuple[int, int], amount: Money) -> None:
         """Move cash from one shard to another; the other opens by it."""
         source, target = shards
-        if source not in account.cash or not 0 < amount <= account.available(source):
-            raise OrderRefused(
-                400, "insufficient_balance", f"less than {format_money(amount)} is free on exchange_index {source}"
-            )
-        account.cash[source] = Money(account.cash[source] - amount)
-        account.cash[target] = Money(account.cash.get(target, 0) + amount)
-        for shard in shards:
-            self.clearing.balance_changed(account, shard)
+        self._pay((account, source), (account, target), amount, f"on exchange_index {source}")
 
     def move(self, member: Member, subaccounts: tuple[int, int], amount: Money, shard: int = 0) -> None:
         """Move cash between a member's subaccounts."""
         source, target = [self.account(member.user_id, number) for number in subaccounts]
-        if shard not in source.cash or not 0 < amount <= source.available(shard):
-            raise OrderRefused(
-                400,
-                "insufficient_balance",
-                f"less than {format_money(amount)} is free in subaccount {source.subaccount}",
-            )
-        source.cash[shard] = Money(source.cash[shard] - amount)
-        target.cash[shard] = Money(target.cash.get(shard, 0) + amount)
-        for account in (source, target):
-            self.clearing.balance_changed(account, shard)
+        self._pay((source, shard), (target, shard), amount, f"in subaccount {source.subaccount}")
+
+    def _pay(self, source: tuple[Account, int], target: tuple[Account, int], amount: Money, where: str) -> None:
+        """Move what is free from one account's shard to another's; `where` names the source in a refusal."""
+        payer, shard = source
+        if shard not in payer.cash or not 0 < amount <= payer.available(shard):
+            raise OrderRefused(400, "insufficient_balance", f"less than {format_money(amount)} is free {where}")
+        payer.cash[shard] = Money(payer.cash[shard] - amount)
+        payee, other = target
+        payee.cash[other] = Money(payee.cash.get(other, 0) + amount)
+        for account, changed in (source, target):
+            self.clearing.balance_changed(account, changed)
 
     # What the commands share.
 
     def withdraw(self, order: UserOrder, reason: Reason) -> None:
-        """Cancel a resting order for the venue's own reasons."""
-        self._withdraw(self.clearing.market(order.ticket.ticker), order, reason)
+        """Cancel a resting order, for its owner or for the venue's own reasons."""
+        ticker = order.ticket.ticker
+        execution = self.clearing.market(ticker).engine.cancel(order, reason)
+        self.executed(ticker, execution, self.clearing.stamp(), order)
 
     def expire(self, now_us: int) -> None:
         """Cancel the orders whose time is over."""
@@ -243,9 +240,11 @@ class Desk:
             if order.resting and order.expires_us == expires_us:
                 self.withdraw(order, Reason.EXPIRY)
 
-    def executed(self, ticker: str, execution: Execution, venue_us: int) -> None:
-        """What an engine did that no account's command caused."""
-        for account, group in self.clearing.executed(ticker, execution, venue_us):
+    def executed(self, ticker: str, execution: Execution, venue_us: int, order: UserOrder | None = None) -> None:
+        """What an engine did, for an account's `order` or without one. Groups that reached their limit by it stop."""
+        if order is not None:
+            order.updated_us = venue_us
+        for account, group in self.clearing.executed(ticker, execution, venue_us, order):
             self._stop_group(account, group)
 
     def observe(self, messages: Sequence[Message]) -> None:
@@ -254,15 +253,6 @@ class Desk:
             self.executed(ticker, execution, venue_us)
             self.flush()
 
-    def _withdraw(self, market: Market, order: UserOrder, reason: Reason) -> None:
-        execution = market.engine.cancel(order, reason)
-        self._executed(order.ticket.ticker, execution, self.clearing.stamp(), order)
-
-    def _executed(self, ticker: str, execution: Execution, venue_us: int, order: UserOrder) -> None:
-        order.updated_us = venue_us
-        for account, group in self.clearing.executed(ticker, execution, venue_us, order):
-            self._stop_group(account, group)
-
     def _stop_group(self, account: Account, group: OrderGroup) -> None:
         self._cancel_group(account, group)
         self.clearing.group_message(account, "triggered", group, self.clearing.stamp())
@@ -270,7 +260,7 @@ class Desk:
     def _cancel_group(self, account: Account, group: OrderGroup) -> None:
         for order in account.open_orders():
             if order.ticket.group_id == group.group_id:
-                self._withdraw(self.clearing.market(order.ticket.ticker), order, Reason.CANCEL)
+                self.withdraw(order, Reason.CANCEL)
 
     def _accept(self, account: Account, order: UserOrder) -> None:
         account.orders[order.order_id] = order
@@ -291,7 +281,7 @@ class Desk:
         execution = Execution()
         execution.ended.append((order, order.remaining, reason))
         order.remaining = Size(0)
-        self._executed(market.listing.ticker, execution, venue_us, order)
+        self.executed(market.listing.ticker, execution, venue_us, order)
 
     def _status(self, market: Market) -> str:
         venue = self.clearing.venue

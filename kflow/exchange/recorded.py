@@ -28,7 +28,6 @@ from kflow.exchange.listing import Listing, SeriesListing
 from kflow.exchange.messages import LIFECYCLE, ORDERBOOK, Message
 from kflow.exchange.orders import Reason
 from kflow.exchange.recording import Contents, Entry, Part, Recording
-from kflow.market.grid import Grid
 from kflow.market.times import US_PER_S
 from kflow.units import parse_price
 
@@ -147,7 +146,7 @@ class RecordedSource:
 
     def _heed(self, message: Message) -> None:
         """Let orders and positions have what happened to their market; the message itself is out already."""
-        desk, clearing, ticker = self._control.desk, self._control.clearing, message.market
+        clearing, ticker = self._control.clearing, message.market
         market = clearing.markets.get(ticker)
         try:
             news = msgspec.json.decode(message.body, type=_News)
@@ -156,20 +155,14 @@ class RecordedSource:
         if market is None:
             return
         if news.event_type in ("activated", "determined"):
-            reason = Reason.HALT if news.event_type == "activated" else Reason.CLOSE
-            for member in desk.members.values():
-                for account in member.accounts.values():
-                    for order in account.open_orders(ticker):
-                        desk.withdraw(order, reason)
+            self._control.cancel_orders(ticker, Reason.HALT if news.event_type == "activated" else Reason.CLOSE)
         elif news.event_type == "settled" and market.state.settlement_value and ticker not in self._settled:
             self._settled.add(ticker)
             value = parse_price(market.state.settlement_value)
             clearing.settle(ticker, market.state.result, value, clearing.stamp())
         elif news.event_type == "price_level_structure_updated" and news.price_ranges:
-            market.engine.grid = Grid.parse(news.price_ranges)
-            ranges = tuple(news.price_ranges)
-            market.state.listing = replace(market.listing, structure=news.price_level_structure, price_ranges=ranges)
-        desk.flush()
+            self._control.regrid(ticker, news.price_level_structure, news.price_ranges)
+        self._control.desk.flush()
 
     async def _subscribers(self, hub: Hub, part: Part) -> None:
         """Wait until somebody listens, and has had time to ask for everything that the recording holds."""
