@@ -148,6 +148,10 @@ class OrderBook:
         queues = self._queues[side]
         return tuple([(price, Size(queues[price].total)) for price in self._prices[side]])
 
+    def book(self) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+        """Levels of both sides, as a snapshot has them."""
+        return self.levels(Side.YES), self.levels(Side.NO)
+
     def prices(self, side: Side) -> list[Price]:
         """Own prices of a side's levels, ascending. The book's own list: look, do not touch."""
         return self._prices[side]

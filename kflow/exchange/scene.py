@@ -91,8 +91,7 @@ class Scene:
         engine = OrderBook(listing.grid)
         self.crowd.add(listing, probability, engine)
         market = self._clearing.open_market(listing, engine)
-        book = (engine.levels(Side.YES), engine.levels(Side.NO))
-        self._clearing.queue(market.writer.snapshot(book, venue_us))
+        self._clearing.queue(market.writer.snapshot(engine.book(), venue_us))
         self._closes.append(listing.close_us)
         self._grids.append(listing.grid)
         if listing.close_us - listing.open_us == self._lifetime_us:

@@ -75,8 +75,7 @@ class MatchedSource:
                     price = own_price if side == Side.YES else complement(own_price)
                     engine.submit(Order(side, price, size))
             market = clearing.open_market(listing, engine)
-            book = (engine.levels(Side.YES), engine.levels(Side.NO))
-            clearing.venue.apply([market.writer.snapshot(book, now_us)])
+            clearing.venue.apply([market.writer.snapshot(engine.book(), now_us)])
 
     async def run(self, hub: Hub) -> None:
         """Nothing of its own to send."""

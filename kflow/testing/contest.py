@@ -171,7 +171,7 @@ def profit(
     pit.venue.list_markets([entry])
     market = crowd.add(entry, float(rng.uniform(0.1, 0.9)), engine, seconds_left=math.inf)
     writer = pit.clearing.open_market(entry, engine).writer
-    pit.clearing.queue(writer.snapshot((engine.levels(Side.YES), engine.levels(Side.NO)), now_us))
+    pit.clearing.queue(writer.snapshot(engine.book(), now_us))
     if not fees:
         pit.control.charge(entry.event, "quadratic", 0)
     pit.desk.flush()
