@@ -18,17 +18,17 @@ from measure import alternate, arguments, report
 
 from kflow.testing.queue_tables import (
     BALANCED,
+    CHI_SQUARE,
     CONT_DE_LARRARD,
     CONT_STOIKOV_TALREJA,
     PUBLISHED,
+    STARTS,
     Table,
     balanced,
     solved,
 )
 from kflow.testing.queues import Play, Rates, bid_fills, cell, mid_rises, spread_made
 
-CHI_SQUARE = 52.6
-STARTS = [(bids, asks) for bids in range(1, 6) for asks in range(1, 6)]
 TABLES: dict[str, tuple[Play, Rates]] = {
     "table 3: mid rises": (mid_rises, CONT_STOIKOV_TALREJA),
     "table 4: bid fills": (bid_fills, CONT_STOIKOV_TALREJA),

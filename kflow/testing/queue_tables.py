@@ -23,6 +23,10 @@ CONT_STOIKOV_TALREJA: Final = Rates(arrival=1.85, trade=0.94, cancel=0.71)
 CONT_DE_LARRARD: Final = Rates(arrival=1.0, trade=0.5, cancel=0.5, whole=True)
 
 _SIZE: Final = 5
+# The queues that each cell of a table starts with, bids first.
+STARTS: Final = [(bids, asks) for bids in range(1, _SIZE + 1) for asks in range(1, _SIZE + 1)]
+# What a sum of squares over a table's 25 cells exceeds once in a thousand.
+CHI_SQUARE: Final = 52.6
 # Longer queues than these have a probability below 1e-7 under the rates of Cont, Stoikov and Talreja.
 _LONGEST: Final = 30
 _BEHIND: Final = 15

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kflow.cli.main import run
 from kflow.testing import process
 from kflow.testing.postgres import Database
-from kflow.testing.process import Shell
+from kflow.testing.process import Outcome, Shell
 from kflow.testing.venue import LocalVenue, LocalVenueProcess
 
 CANARY = "cAnArY7"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one command line ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Kflow = Callable[..., Outcome]

@@ -27,16 +27,6 @@ async def pair() -> AsyncIterator[tuple[LocalVenue, list[Trader]]]:
         yield both
 
 
-@pytest.fixture
-def ann(pair: tuple[LocalVenue, list[Trader]]) -> Trader:
-    return pair[1][0]
-
-
-@pytest.fixture
-def bob(pair: tuple[LocalVenue, list[Trader]]) -> Trader:
-    return pair[1][1]
-
-
 def pem(key: Any) -> str:
     data: bytes = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return data.decode()

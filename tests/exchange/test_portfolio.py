@@ -29,21 +29,6 @@ async def pair() -> AsyncIterator[tuple[LocalVenue, list[Trader]]]:
         yield both
 
 
-@pytest.fixture
-def venue(pair: tuple[LocalVenue, list[Trader]]) -> LocalVenue:
-    return pair[0]
-
-
-@pytest.fixture
-def ann(pair: tuple[LocalVenue, list[Trader]]) -> Trader:
-    return pair[1][0]
-
-
-@pytest.fixture
-def bob(pair: tuple[LocalVenue, list[Trader]]) -> Trader:
-    return pair[1][1]
-
-
 async def settle(venue: LocalVenue, ticker: str, value: int) -> None:
     venue.exchange.control.determine(ticker, Price(value))
     venue.exchange.control.settle(ticker, Price(value))

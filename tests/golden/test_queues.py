@@ -15,9 +15,11 @@ from kflow.exchange.orders import Order
 from kflow.market.events import Side
 from kflow.testing.queue_tables import (
     BALANCED,
+    CHI_SQUARE,
     CONT_DE_LARRARD,
     CONT_STOIKOV_TALREJA,
     PUBLISHED,
+    STARTS,
     Table,
     balanced,
     solved,
@@ -25,8 +27,6 @@ from kflow.testing.queue_tables import (
 from kflow.testing.queues import Play, Rates, Touch, bid_fills, cell, mid_rises, spread_made
 from kflow.units import CONTRACT, Size
 
-# Of 25 degrees of freedom: P(above) = 0.001.
-CHI_SQUARE = 52.6
 # The paper prints three digits of a numerical Laplace inversion.
 PRINTED = {mid_rises: 8.5e-4, bid_fills: 5e-5, spread_made: 5.5e-4}
 PLAYS = list(PUBLISHED)
@@ -38,8 +38,7 @@ def name(play: Play) -> str:
 
 def distances(play: Play, rates: Rates, exact: Table, *, runs: int, touch: type[Touch] = Touch) -> list[float]:
     """z of all 25 cells."""
-    starts = [(bids, asks) for bids in range(1, 6) for asks in range(1, 6)]
-    cells = [cell(play, start, rates, runs=runs, seed=2010, touch=touch) for start in starts]
+    cells = [cell(play, start, rates, runs=runs, seed=2010, touch=touch) for start in STARTS]
     return [one.z(exact[one.bids - 1, one.asks - 1]) for one in cells]
 
 
