@@ -49,7 +49,7 @@ docs: $(READY) ## write docs/cli.md, docs/settings.md and docs/exit-codes.md fro
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	test -x .venvs/lock/bin/pip-compile || { $(PYTHON) -m venv .venvs/lock && .venvs/lock/bin/pip install --quiet pip-tools; }
-	.venvs/lock/bin/pip-compile --quiet --upgrade --generate-hashes --extra export --extra dev --strip-extras --allow-unsafe \
+	.venvs/lock/bin/pip-compile --quiet --upgrade --generate-hashes --extra export --extra plot --extra dev --strip-extras --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-options -o requirements.new pyproject.toml
 	{ echo "# Every package kflow, its exports and its tests are installed with, each pinned and hashed. Made by: make lock"; \
 	  cat requirements.new; } > requirements.lock

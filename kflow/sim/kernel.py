@@ -1,0 +1,1034 @@
+"""The one code that fills orders: N independent accounts, each with its own place on a tape. Rules: docs/simulation.md.
+
+Everything is integers: prices 1e-4 dollar, sizes 1e-2 contract, money 1e-6 dollar, times µs of the venue; floats only
+where a chance is worked out. An account never sees another, so a batch of one gives the bytes of a batch of many. Each
+draws from a counter of its own. One file, since numba's cache misses changes in imported ones.
+
+Two ways forward, one set of rules: `run` takes every event of a tape, `step` one row of a decision grid.
+
+Prices are columns of the YES axis. Side 0 buys YES, side 1 buys NO (sells YES); a better price for side 0 is a higher
+column, for side 1 a lower one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+F64 = NDArray[np.float64]
+
+# Events, as in `tape`.
+ADD, CANCEL, TRADE, PRINT = 0, 1, 2, 3
+
+# Columns of State.account, [N, ACCOUNT].
+CURSOR, END, NOW, CASH, POSITION, FEES, RESERVED, ARRIVALS, RESTING, DUE, BID, ASK, TAKEN, LOGGED, NEXT = range(15)
+MAX_POSITION, MAX_ORDER, LAST_TRADE, PLACED, VOLUME, LIVED = range(15, 21)
+ACCOUNT: Final = 21
+
+# Columns of State.orders, [N, K, ORDER].
+ID, STATUS, SIDE, COL, SIZE, LEFT, AHEAD, ARRIVES, CANCELS, AMENDS, AMEND_COL, AMEND_SIZE, EXPIRES, FLAGS = range(14)
+OPEN, RESERVE, NOTIONAL, FEE, CARRIED, FIRST, LAST, SENT_AT, RESTED, REASON = range(14, 24)
+ORDER: Final = 24
+
+# States of an order.
+FREE, TRAVELS, RESTS, DONE = 0, 1, 2, 3
+# Flags of an order.
+IOC, POST_ONLY, REDUCE_ONLY = 1, 2, 4
+# Why an order ended.
+FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS, OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED = range(
+    1, 12
+)
+
+# Columns of State.log, [N, F, LOG]; kinds of its rows.
+KIND, AT, OF, L_SIDE, L_COL, L_SIZE, L_AHEAD, L_LEFT, L_FEE = range(9)
+LOG: Final = 9
+SENT, ARRIVED, TOOK, MADE, ENDED, AMENDED, QUEUE_TRADED, QUEUE_CANCELLED = range(1, 9)
+
+# Columns of instructions, [M, INSTRUCTION]; what they do, and where an order's price comes from.
+I_AT, I_OP, I_OF, I_SIDE, I_RULE, I_COL, I_SIZE, I_FLAGS, I_TTL = range(9)
+INSTRUCTION: Final = 9
+PLACE, CANCEL_ORDER, AMEND_ORDER, CANCEL_ALL = 0, 1, 2, 3
+AT_COLUMN, JOIN, CROSS, IMPROVE = 0, 1, 2, 3
+
+# Fill models.
+QUEUE, TOUCH, HAZARD = 0, 1, 2
+
+DOLLAR: Final = 10_000
+NEVER: Final = 2**62
+# Of the seed's model: what its chances are capped to, and how long its time bonus grows.
+_LEAST, _MOST, _RAMP_US = 0.01, 0.99, 30_000_000
+# Activity is trades over the last minute (exponentially weighted) against one a second.
+_ACTIVITY_US, _BUSY = 60_000_000.0, 60.0
+
+
+class Market(NamedTuple):
+    """What is read. `run` reads the first block (`tape.TapeArrays`), `step` the second (`tape.GridTape`)."""
+
+    us: I64  # [E]
+    code: NDArray[np.uint8]  # [E]
+    col: NDArray[np.int16]  # [E]
+    size: I32  # [E]
+    price: I32  # [C]
+    bounds: I64  # [S, 2]
+    keys: I64  # [K]
+    books: I32  # [K, 2, C]
+    rows: I32  # [T, 2, C, 2]
+    top: NDArray[np.int16]  # [T, 2]
+    far: NDArray[np.int16]  # [T, 2] column of each side's worst price traded since the row before; -1 where none was
+    start_us: int
+    step_us: int
+
+
+class State(NamedTuple):
+    """All that changes."""
+
+    account: I64  # [N, ACCOUNT]
+    orders: I64  # [N, K, ORDER]
+    queue: I64  # [N, K] slots of resting orders, earliest first; the first RESTING of them count
+    chance: F64  # [N, K, 2] hazard an order has lived through, and the hazard at which it fills
+    activity: F64  # [N]
+    depth: I32  # [N, 2, C] book of accounts that `run`
+    taken: I32  # [N, 2, C] what the account took of a level and has not come back
+    taken_at: I64  # [N, 2, C]
+    random: NDArray[np.uint64]  # [N] counters
+    log: I64  # [N, F, LOG]
+
+
+class Rules(NamedTuple):
+    """How orders are filled and charged. Rates of fees are numerators over `fee_unit`."""
+
+    model: int
+    ahead: float  # omega: share of cancellations ahead of us where as much is ahead as behind
+    power: float  # n: how strongly that follows the sizes
+    walk_from: int  # smaller orders are filled at the touch only
+    back_us: int  # after this what we took has come back
+    horizon_us: int  # over which the hazard model's chances are meant
+    taker_rate: int
+    maker_rate: int
+    fee_unit: int
+    fee_step: int
+    precision: int
+    verbose: bool  # log what happens to queues as well
+    place: I64  # samples of how long an order, a cancellation, a look at the market travel, µs
+    cancel: I64
+    data: I64
+
+
+@njit(cache=True)
+def _uniform(state, i):
+    """The account's next number in (0, 1): splitmix64 (Steele, Lea and Flood 2014) of its counter."""
+    state.random[i] += np.uint64(0x9E3779B97F4A7C15)
+    z = state.random[i]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return (np.float64(z >> np.uint64(11)) + 0.5) / 9007199254740992.0
+
+
+@njit(cache=True)
+def _travel(state, i, samples):
+    return samples[0] if len(samples) == 1 else samples[int(_uniform(state, i) * len(samples))]
+
+
+@njit(cache=True)
+def _note(state, i, kind, j, col, size, fee):
+    """Log; what does not fit is counted, so that the caller can make room and play again."""
+    row = state.account[i, LOGGED]
+    state.account[i, LOGGED] += 1
+    if row >= state.log.shape[1]:
+        return
+    log, orders = state.log, state.orders
+    log[i, row, KIND] = kind
+    log[i, row, AT] = state.account[i, NOW]
+    log[i, row, OF] = orders[i, j, ID]
+    log[i, row, L_SIDE] = orders[i, j, SIDE]
+    log[i, row, L_COL] = col
+    log[i, row, L_SIZE] = size
+    log[i, row, L_AHEAD] = orders[i, j, AHEAD]
+    log[i, row, L_LEFT] = orders[i, j, LEFT]
+    log[i, row, L_FEE] = fee
+
+
+# The book as an account sees it.
+
+
+@njit(cache=True)
+def _shown(state, market, i, side, c):
+    """Size of a level: of the account's own book, or of the row it stands on."""
+    if len(market.rows):
+        return np.int64(market.rows[state.account[i, CURSOR], side, c, 0])
+    return np.int64(state.depth[i, side, c])
+
+
+@njit(cache=True)
+def _available(state, market, rules, i, side, c):
+    """What a level still gives: as shown, less what we took of it and has not come back."""
+    shown = _shown(state, market, i, side, c)
+    taken = state.taken[i, side, c]
+    if taken == 0 or shown == 0:
+        return shown
+    if state.account[i, NOW] - state.taken_at[i, side, c] >= rules.back_us:
+        state.taken[i, side, c] = 0
+        state.account[i, TAKEN] -= 1
+        return shown
+    return max(shown - taken, 0)
+
+
+@njit(cache=True)
+def _consume(state, i, side, c, size):
+    if state.taken[i, side, c] == 0:
+        state.account[i, TAKEN] += 1
+    state.taken[i, side, c] += size
+    state.taken_at[i, side, c] = state.account[i, NOW]
+
+
+@njit(cache=True)
+def _limit_taken(state, i, side, c, shown):
+    """A level that shrank below what we took has nothing left of it; what comes anew is new."""
+    if state.taken[i, side, c] > shown:
+        state.taken[i, side, c] = shown
+        if shown == 0:
+            state.account[i, TAKEN] -= 1
+
+
+@njit(cache=True)
+def _scan(state, market, i):
+    """Find the touch of the account's own book."""
+    columns = state.depth.shape[2]
+    bid, ask = columns - 1, 0
+    while bid >= 0 and state.depth[i, 0, bid] == 0:
+        bid -= 1
+    while ask < columns and state.depth[i, 1, ask] == 0:
+        ask += 1
+    state.account[i, BID], state.account[i, ASK] = bid, ask
+
+
+# Money.
+
+
+@njit(cache=True)
+def _fee_bound(rules, price, size):
+    """No fills of an order may cost more in fees than this, however it is split, but for what `_fill` guards."""
+    rate = max(rules.taker_rate, rules.maker_rate)
+    steps = -(-(rate * price * (DOLLAR - price) * size) // rules.fee_unit)
+    return steps * rules.fee_step + rules.precision
+
+
+@njit(cache=True)
+def _own_price(market, side, c):
+    return np.int64(market.price[c]) if side == 0 else np.int64(DOLLAR - market.price[c])
+
+
+@njit(cache=True)
+def _end(state, i, j, reason):
+    """An order is over: out of its queue, its reserve released."""
+    account, orders, queue = state.account, state.orders, state.queue
+    if orders[i, j, STATUS] == RESTS:
+        count = account[i, RESTING]
+        place = 0
+        while queue[i, place] != j:
+            place += 1
+        for other in range(place, count - 1):
+            queue[i, other] = queue[i, other + 1]
+        account[i, RESTING] = count - 1
+    account[i, RESERVED] -= orders[i, j, RESERVE]
+    orders[i, j, RESERVE] = 0
+    orders[i, j, STATUS] = DONE
+    orders[i, j, REASON] = reason
+    _note(state, i, ENDED, j, orders[i, j, COL], reason, 0)
+
+
+@njit(cache=True)
+def _fill(state, market, rules, i, j, c, size, taker):
+    """Book one fill at a column and return its size: 0 where cash does not pay for it, which ends the order.
+
+    The fee is the venue's, with the roundings that each order carries (kflow.market.fees, protocol 6.2). Of a pair of
+    YES and NO a dollar comes back at once.
+    """
+    account, orders = state.account, state.orders
+    side = orders[i, j, SIDE]
+    price = np.int64(market.price[c])
+    own = price if side == 0 else DOLLAR - price
+    cost = own * size
+    rate = rules.taker_rate if taker else rules.maker_rate
+    fee = -(-(rate * price * (DOLLAR - price) * size) // rules.fee_unit) * rules.fee_step
+    rounding = (-cost - fee) % rules.precision
+    carried = orders[i, j, CARRIED] + rounding
+    due = min(carried, fee + rounding)
+    rebate = due - due % rules.precision
+    charged = fee + rounding - rebate
+    held = account[i, POSITION] if side == 1 else -account[i, POSITION]
+    closing = min(max(held, 0), size)
+    paid = cost + charged - closing * DOLLAR
+    if paid > account[i, CASH]:
+        _end(state, i, j, NO_CASH)
+        return 0
+    orders[i, j, CARRIED] = carried - rebate
+    account[i, CASH] -= paid
+    account[i, FEES] += charged
+    account[i, VOLUME] += size
+    account[i, POSITION] += size if side == 0 else -size
+    left = orders[i, j, LEFT] - size
+    # What closes a position is filled first; the rest keeps its reserve.
+    opened = size - min(size, orders[i, j, LEFT] - orders[i, j, OPEN])
+    orders[i, j, OPEN] -= opened
+    limit = _own_price(market, side, orders[i, j, COL])
+    reserve = limit * orders[i, j, OPEN] + _fee_bound(rules, limit, left) if left else 0
+    reserve = min(reserve, orders[i, j, RESERVE])
+    account[i, RESERVED] += reserve - orders[i, j, RESERVE]
+    orders[i, j, RESERVE] = reserve
+    orders[i, j, LEFT] = left
+    orders[i, j, NOTIONAL] += cost
+    orders[i, j, FEE] += charged
+    if orders[i, j, FIRST] == 0:
+        orders[i, j, FIRST] = account[i, NOW]
+    orders[i, j, LAST] = account[i, NOW]
+    _note(state, i, TOOK if taker else MADE, j, c, size, charged)
+    if left == 0:
+        _end(state, i, j, FILLED)
+    return size
+
+
+# Queues.
+
+
+@njit(cache=True)
+def _ahead_of(size, front, behind, omega, power):
+    """How much of a cancellation lay ahead: odds omega/(1 - omega) * (front/behind)^n, within what there is."""
+    if front <= 0 or behind <= 0:
+        return min(size, front) if front > 0 else 0
+    if omega == 0.5 and power == 1.0:
+        part = size * front // (front + behind)
+    elif omega <= 0.0:
+        part = np.int64(0)
+    elif omega >= 1.0:
+        part = size
+    else:
+        weight = omega * np.float64(front) ** power
+        part = np.int64(size * (weight / (weight + (1.0 - omega) * np.float64(behind) ** power)))
+    return min(max(part, size - behind), front)
+
+
+@njit(cache=True)
+def _cancelled(orders, queue, i, resting, side, c, size, level, omega, power):
+    """A level shrank without a trade; `level` is its size before."""
+    for place in range(resting):
+        j = queue[i, place]
+        if orders[i, j, SIDE] == side and orders[i, j, COL] == c:
+            front = min(orders[i, j, AHEAD], level)
+            orders[i, j, AHEAD] = front - _ahead_of(size, front, level - front, omega, power)
+
+
+@njit(cache=True)
+def _eaten(orders, queue, i, resting, side, c, size):
+    """Let a trade eat what is ahead of our orders at its price. False, and nothing done, where it reaches one of ours."""
+    for place in range(resting):
+        j = queue[i, place]
+        if orders[i, j, SIDE] == side and (orders[i, j, COL] != c or orders[i, j, AHEAD] < size):
+            col = orders[i, j, COL]
+            if (col >= c) if side == 0 else (col <= c):
+                return False
+    for place in range(resting):
+        j = queue[i, place]
+        if orders[i, j, SIDE] == side and orders[i, j, COL] == c:
+            orders[i, j, AHEAD] -= size
+    return True
+
+
+@njit(cache=True)
+def _note_queue(state, i, kind, side, c, fronts):
+    """Log by how much what is ahead of our orders at a level became less; `fronts` is what it was."""
+    for place in range(state.account[i, RESTING]):
+        j = state.queue[i, place]
+        if state.orders[i, j, SIDE] == side and state.orders[i, j, COL] == c:
+            gone = fronts[j] - state.orders[i, j, AHEAD]
+            if gone:
+                _note(state, i, kind, j, c, gone, 0)
+
+
+@njit(cache=True)
+def _reached(state, market, rules, i, j, size, through):
+    """How much of a trade reaches a resting order; what is ahead of it at its own price is eaten first."""
+    orders = state.orders
+    if rules.model == TOUCH:
+        return orders[i, j, LEFT]
+    if not through:
+        front = min(orders[i, j, AHEAD], size)
+        orders[i, j, AHEAD] -= front
+        size -= front
+    return min(size, orders[i, j, LEFT])
+
+
+@njit(cache=True)
+def _traded(state, market, rules, i, side, c, size):
+    """Takers took `size` of a side at a column: it meets our better orders first, then the queue there."""
+    account, orders, queue = state.account, state.orders, state.queue
+    left = size
+    for same in range(2):
+        own = 0  # filled of our own orders that lie ahead at this price
+        place = 0
+        while place < account[i, RESTING] and left > 0:
+            j = queue[i, place]
+            col = orders[i, j, COL]
+            meets = orders[i, j, SIDE] == side and (
+                col == c if same else (col > c if side == 0 else col < c)
+            )
+            filled = 0
+            if meets:
+                reached = _reached(state, market, rules, i, j, left - own if same else left, same == 0)
+                if reached > 0:
+                    filled = _fill(state, market, rules, i, j, col, reached, False)
+                if same:
+                    own += filled
+                else:
+                    left -= filled
+            if not (meets and orders[i, j, STATUS] == DONE):
+                place += 1
+
+
+@njit(cache=True)
+def _meet(state, market, rules, i):
+    """Orders of the other side that stand at or beyond our price have come to us: they fill us up to their size."""
+    account, orders, queue = state.account, state.orders, state.queue
+    place = 0
+    while place < account[i, RESTING]:
+        j = queue[i, place]
+        side, col = orders[i, j, SIDE], orders[i, j, COL]
+        c = account[i, ASK] if side == 0 else account[i, BID]
+        toward = 1 if side == 0 else -1
+        while orders[i, j, STATUS] == RESTS and (c <= col if side == 0 else c >= col):
+            size = _available(state, market, rules, i, 1 - side, c)
+            if size > 0:
+                size = min(size, orders[i, j, LEFT])
+                filled = _fill(state, market, rules, i, j, col, size, False)
+                if filled > 0:
+                    _consume(state, i, 1 - side, c, filled)
+            c += toward
+        if orders[i, j, STATUS] == RESTS:
+            place += 1
+
+
+# The requirements' model, as a hazard.
+
+
+@njit(cache=True)
+def _seed_chance(state, market, i, j):
+    """Chance of a fill by the older system's formula (docs/simulation.md), clamped to [.01, .99]."""
+    account, orders = state.account, state.orders
+    side = orders[i, j, SIDE]
+    columns = market.price.shape[0]
+    limit = _own_price(market, side, orders[i, j, COL])
+    bid, ask = account[i, BID], account[i, ASK]
+    near, far = (bid, ask) if side == 0 else (ask, bid)
+    has_near, has_far = 0 <= near < columns, 0 <= far < columns
+    own = _own_price(market, side, near) if has_near else limit
+    cross = _own_price(market, side, far) if has_far else np.int64(DOLLAR)
+    spread = cross - own
+    if has_far and limit > cross:
+        chance = 0.99
+    elif has_far and limit == cross:
+        chance = 0.95
+    elif limit >= own:
+        chance = 0.40 + (0.40 * (limit - own) / spread if spread > 0 and has_far else 0.0)
+    else:
+        chance = max(0.10, 0.30 - 0.05 * (own - limit) / 100.0)
+    age = min(account[i, NOW] - orders[i, j, RESTED], _RAMP_US) / _RAMP_US
+    chance += -0.10 + 0.15 * age
+    size = orders[i, j, SIZE]
+    chance += 0.05 if size < 1_000 else 0.0 if size <= 5_000 else -0.03 if size <= 10_000 else -0.10
+    chance += 0.2 * min(state.activity[i] / _BUSY, 1.0) - 0.1
+    if has_near and has_far and spread > 500:
+        chance -= 0.1 * min((spread - 500) / 1_000.0, 1.0)
+    return min(max(chance, _LEAST), _MOST)
+
+
+@njit(cache=True)
+def _live(state, market, rules, i):
+    """Let resting orders live through the hazard since the last event; fill those that have lived through enough."""
+    account, orders, queue = state.account, state.orders, state.queue
+    elapsed_us = account[i, NOW] - account[i, LIVED]
+    account[i, LIVED] = account[i, NOW]
+    place = 0
+    while place < account[i, RESTING]:
+        j = queue[i, place]
+        since = min(elapsed_us, account[i, NOW] - orders[i, j, RESTED])
+        chance = _seed_chance(state, market, i, j)
+        state.chance[i, j, 0] -= np.log(1.0 - chance) * since / rules.horizon_us
+        if state.chance[i, j, 0] >= state.chance[i, j, 1]:
+            _take(state, market, rules, i, j)
+            if orders[i, j, STATUS] == RESTS:
+                _fill(state, market, rules, i, j, orders[i, j, COL], orders[i, j, LEFT], False)
+        if orders[i, j, STATUS] == RESTS:
+            place += 1
+
+
+# What orders do.
+
+
+@njit(cache=True)
+def _crosses(state, i, side, c):
+    return state.account[i, ASK] <= c if side == 0 else state.account[i, BID] >= c
+
+
+@njit(cache=True)
+def _take(state, market, rules, i, j):
+    """Take what the other side shows, best price first, up to the order's own price."""
+    account, orders = state.account, state.orders
+    side, limit = orders[i, j, SIDE], orders[i, j, COL]
+    c = account[i, ASK] if side == 0 else account[i, BID]
+    toward = 1 if side == 0 else -1
+    while orders[i, j, STATUS] != DONE and (c <= limit if side == 0 else c >= limit):
+        size = min(_available(state, market, rules, i, 1 - side, c), orders[i, j, LEFT])
+        if size > 0:
+            filled = _fill(state, market, rules, i, j, c, size, True)
+            if filled > 0:
+                _consume(state, i, 1 - side, c, filled)
+        c += toward
+
+
+@njit(cache=True)
+def _refusal(state, market, rules, i, j):
+    """Why an order may not enter, or 0. Counts every open order as filled: nothing may break if all are."""
+    account, orders = state.account, state.orders
+    side, col, size = orders[i, j, SIDE], orders[i, j, COL], orders[i, j, LEFT]
+    if size <= 0 or size > account[i, MAX_ORDER]:
+        return OVER_SIZE
+    held = account[i, POSITION] if side == 1 else -account[i, POSITION]
+    if orders[i, j, FLAGS] & REDUCE_ONLY:
+        size = min(size, max(held, 0))
+        if size == 0:
+            return OVER_POSITION
+        orders[i, j, LEFT] = size
+    waiting, covered = np.int64(0), np.int64(0)
+    for place in range(account[i, RESTING]):
+        other = state.queue[i, place]
+        if orders[i, other, SIDE] == side:
+            waiting += orders[i, other, LEFT]
+            covered += orders[i, other, LEFT] - orders[i, other, OPEN]
+        elif (orders[i, other, COL] <= col) if side == 0 else (orders[i, other, COL] >= col):
+            return SELF_TRADE
+    if waiting + size - held > account[i, MAX_POSITION]:
+        return OVER_POSITION
+    opened = size - min(max(held - covered, 0), size)
+    own = _own_price(market, side, col)
+    reserve = own * opened + _fee_bound(rules, own, size)
+    if reserve > account[i, CASH] - account[i, RESERVED]:
+        return NO_CASH
+    orders[i, j, OPEN], orders[i, j, RESERVE] = opened, reserve
+    account[i, RESERVED] += reserve
+    return 0
+
+
+@njit(cache=True)
+def _enter(state, market, rules, i, j):
+    """An order reaches the book: refused, filled, or left to rest at the back of its level."""
+    account, orders = state.account, state.orders
+    side = orders[i, j, SIDE]
+    crosses = _crosses(state, i, side, orders[i, j, COL])
+    if crosses and orders[i, j, FLAGS] & POST_ONLY:
+        _end(state, i, j, WOULD_CROSS)
+        return
+    if crosses and orders[i, j, LEFT] < rules.walk_from:
+        orders[i, j, COL] = account[i, ASK] if side == 0 else account[i, BID]
+    reason = _refusal(state, market, rules, i, j)
+    if reason:
+        _end(state, i, j, reason)
+        return
+    orders[i, j, RESTED] = account[i, NOW]
+    if rules.model == HAZARD:
+        state.chance[i, j, 0] = 0.0
+        state.chance[i, j, 1] = -np.log(_uniform(state, i))
+        if crosses:
+            crosses = _uniform(state, i) < _seed_chance(state, market, i, j)
+    if crosses:
+        _take(state, market, rules, i, j)
+    if orders[i, j, STATUS] == DONE:
+        return
+    if orders[i, j, FLAGS] & IOC:
+        _end(state, i, j, NO_REST)
+        return
+    orders[i, j, AHEAD] = _available(state, market, rules, i, side, orders[i, j, COL])
+    orders[i, j, STATUS] = RESTS
+    state.queue[i, account[i, RESTING]] = j
+    account[i, RESTING] += 1
+    _note(state, i, ARRIVED, j, orders[i, j, COL], orders[i, j, LEFT], 0)
+
+
+@njit(cache=True)
+def _amend(state, market, rules, i, j):
+    """A smaller size keeps its place; another price or a larger size goes to the back, or takes."""
+    account, orders = state.account, state.orders
+    col, size = orders[i, j, AMEND_COL], orders[i, j, AMEND_SIZE]
+    orders[i, j, AMENDS] = NEVER
+    if col == orders[i, j, COL] and size <= orders[i, j, LEFT]:
+        orders[i, j, OPEN] = min(orders[i, j, OPEN], size)
+        orders[i, j, LEFT] = size
+        _note(state, i, AMENDED, j, col, size, 0)
+        if size <= 0:
+            _end(state, i, j, CANCELLED)
+        return
+    # Out of the book, then in again as if it were new.
+    place = 0
+    while state.queue[i, place] != j:
+        place += 1
+    for other in range(place, account[i, RESTING] - 1):
+        state.queue[i, other] = state.queue[i, other + 1]
+    account[i, RESTING] -= 1
+    account[i, RESERVED] -= orders[i, j, RESERVE]
+    orders[i, j, RESERVE] = 0
+    orders[i, j, STATUS] = TRAVELS
+    orders[i, j, COL], orders[i, j, LEFT] = col, size
+    _note(state, i, AMENDED, j, col, size, 0)
+    _enter(state, market, rules, i, j)
+
+
+@njit(cache=True)
+def _due(orders, i, j):
+    """When something happens to an order by itself."""
+    status = orders[i, j, STATUS]
+    if status == TRAVELS:
+        return orders[i, j, ARRIVES]
+    if status == RESTS:
+        return min(orders[i, j, CANCELS], min(orders[i, j, AMENDS], orders[i, j, EXPIRES]))
+    return NEVER
+
+
+@njit(cache=True)
+def _act(state, market, rules, i, before):
+    """Let everything that is due before a moment happen, in its order; of one moment the lowest slot first."""
+    account, orders = state.account, state.orders
+    resume = account[i, NOW]
+    while True:
+        first, due = -1, NEVER
+        for j in range(orders.shape[1]):
+            when = _due(orders, i, j)
+            if when < due:
+                first, due = j, when
+        account[i, DUE] = due
+        if due >= before:
+            break
+        account[i, NOW] = max(due, resume)
+        resume = account[i, NOW]
+        if orders[i, first, STATUS] == TRAVELS:
+            orders[i, first, ARRIVES] = NEVER
+            _enter(state, market, rules, i, first)
+        elif due == orders[i, first, CANCELS]:
+            _end(state, i, first, CANCELLED)
+        elif due == orders[i, first, EXPIRES]:
+            _end(state, i, first, EXPIRED)
+        else:
+            _amend(state, market, rules, i, first)
+
+
+@njit(cache=True)
+def place(state, market, rules, i, side, c, size, flags, ttl_us):
+    """Send an order; the slot it has, or -1 where all are in use. It reaches the venue after its latency.
+
+    What an account sees is `data` old, so that much is added. `ttl_us` 0: good till cancelled.
+    """
+    account, orders = state.account, state.orders
+    slot = -1
+    for j in range(orders.shape[1]):
+        if orders[i, j, STATUS] == FREE or orders[i, j, STATUS] == DONE:
+            slot = j
+            break
+    number = account[i, PLACED]
+    account[i, PLACED] += 1
+    if slot < 0:
+        return -1
+    for field in range(ORDER):
+        orders[i, slot, field] = 0
+    now = account[i, NOW]
+    seen = now + _travel(state, i, rules.data)
+    orders[i, slot, ID] = number
+    orders[i, slot, STATUS] = TRAVELS
+    orders[i, slot, SIDE], orders[i, slot, COL] = side, c
+    orders[i, slot, SIZE], orders[i, slot, LEFT] = size, size
+    orders[i, slot, FLAGS] = flags
+    orders[i, slot, SENT_AT] = now
+    orders[i, slot, ARRIVES] = seen + _travel(state, i, rules.place)
+    orders[i, slot, CANCELS] = orders[i, slot, AMENDS] = NEVER
+    orders[i, slot, EXPIRES] = seen + ttl_us if ttl_us > 0 else NEVER
+    account[i, DUE] = min(account[i, DUE], orders[i, slot, ARRIVES])
+    _note(state, i, SENT, slot, c, size, 0)
+    if c < 0 or c >= market.price.shape[0]:
+        _end(state, i, slot, NO_PLACE)
+    return slot
+
+
+@njit(cache=True)
+def cancel(state, rules, i, j):
+    """Ask for an order's cancellation; it works when it arrives, and an order that still travels waits for it."""
+    if state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS:
+        now = state.account[i, NOW] + _travel(state, i, rules.data)
+        when = now + _travel(state, i, rules.cancel)
+        state.orders[i, j, CANCELS] = min(state.orders[i, j, CANCELS], when)
+        state.account[i, DUE] = min(state.account[i, DUE], when)
+
+
+@njit(cache=True)
+def amend(state, rules, i, j, c, size):
+    """Ask for another price or remaining size; it travels as an order does."""
+    if state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS:
+        now = state.account[i, NOW] + _travel(state, i, rules.data)
+        when = now + _travel(state, i, rules.place)
+        state.orders[i, j, AMENDS] = when
+        state.orders[i, j, AMEND_COL], state.orders[i, j, AMEND_SIZE] = c, size
+        state.account[i, DUE] = min(state.account[i, DUE], when)
+
+
+# Every event.
+
+
+@njit(cache=True)
+def seat(state, market, i, stretch, us):
+    """Put an account on a tape, at a moment of a stretch: everything up to and including it has happened."""
+    account = state.account
+    first, behind = market.bounds[stretch, 0], market.bounds[stretch, 1]
+    low, high = first, behind
+    while low < high:
+        middle = (low + high) // 2
+        if market.us[middle] <= us:
+            low = middle + 1
+        else:
+            high = middle
+    key = np.searchsorted(market.keys, low + 1) - 1 if low < behind else np.searchsorted(market.keys, low) - 1
+    for side in range(2):
+        for c in range(state.depth.shape[2]):
+            state.depth[i, side, c] = market.books[key, side, c]
+    for event in range(market.keys[key], low):
+        kind, side = market.code[event] & 3, market.code[event] >> 2 & 1
+        if kind == ADD:
+            state.depth[i, side, market.col[event]] += market.size[event]
+        elif kind != PRINT:
+            state.depth[i, side, market.col[event]] -= market.size[event]
+    account[i, CURSOR], account[i, END], account[i, NOW] = low, behind, us
+    account[i, LAST_TRADE] = account[i, LIVED] = us
+    account[i, DUE] = NEVER
+    _scan(state, market, i)
+
+
+@njit(cache=True)
+def _touches(orders, queue, i, resting, kind, side, c):
+    """Whether an event concerns an order of ours: at its price, or a trade beyond it."""
+    for place in range(resting):
+        j = queue[i, place]
+        if orders[i, j, SIDE] == side:
+            col = orders[i, j, COL]
+            if col == c or (kind >= TRADE and (col > c if side == 0 else col < c)):
+                return True
+    return False
+
+
+@njit(cache=True)
+def _front(orders, queue, i, resting, side, c):
+    """Nothing is ahead of our orders at a level that is gone."""
+    for place in range(resting):
+        j = queue[i, place]
+        if orders[i, j, SIDE] == side and orders[i, j, COL] == c:
+            orders[i, j, AHEAD] = 0
+
+
+@njit(cache=True)
+def _count_trades(state, i, trades):
+    """Trades of the last minute, those longer ago counting less."""
+    account = state.account
+    since = account[i, NOW] - account[i, LAST_TRADE]
+    state.activity[i] = state.activity[i] * np.exp(-since / _ACTIVITY_US) + trades
+    account[i, LAST_TRADE] = account[i, NOW]
+
+
+@njit(cache=True)
+def _within(orders, queue, i, resting, bid, ask):
+    """Whether the other side stands at or beyond the price of an order of ours."""
+    for place in range(resting):
+        j = queue[i, place]
+        col = orders[i, j, COL]
+        if (ask <= col) if orders[i, j, SIDE] == 0 else (bid >= col):
+            return True
+    return False
+
+
+@njit(cache=True)
+def run(state, market, rules, i, until):
+    """Take every event up to and including a moment. Orders see the book only between the venue's microseconds.
+
+    Arrays are taken out of their tuples once: a tuple that is unpacked or passed on at every event costs ten times
+    what the event does (docs/decisions/0007-simulation.md). So calls are made only for events that concern an order.
+    """
+    account, orders, queue, depth = state.account, state.orders, state.queue, state.depth
+    us, codes, cols, sizes = market.us, market.code, market.col, market.size
+    columns = depth.shape[2]
+    hazard, touch, verbose = rules.model == HAZARD, rules.model == TOUCH, rules.verbose
+    omega, power = rules.ahead, rules.power
+    fronts = np.zeros(orders.shape[1], np.int64)
+    cursor, end = account[i, CURSOR], account[i, END]
+    bid, ask = account[i, BID], account[i, ASK]
+    resting = account[i, RESTING]
+    while cursor < end and us[cursor] <= until:
+        now = us[cursor]
+        if account[i, DUE] < now:
+            account[i, BID], account[i, ASK] = bid, ask
+            _act(state, market, rules, i, now)
+            resting = account[i, RESTING]
+        account[i, NOW] = now
+        trades = 0
+        while True:
+            code = codes[cursor]
+            kind, side = np.int64(code & 3), np.int64(code >> 2 & 1)
+            c, size = np.int64(cols[cursor]), np.int64(sizes[cursor])
+            cursor += 1
+            if kind == ADD:
+                depth[i, side, c] += size
+                if side == 0:
+                    bid = max(bid, c)
+                else:
+                    ask = min(ask, c)
+            else:
+                trades += kind >= TRADE
+                if resting and not hazard and _touches(orders, queue, i, resting, kind, side, c):
+                    if verbose:
+                        fronts[:] = orders[i, :, AHEAD]
+                    if kind == CANCEL:
+                        level = np.int64(depth[i, side, c])
+                        _cancelled(orders, queue, i, resting, side, c, size, level, omega, power)
+                    elif touch or not _eaten(orders, queue, i, resting, side, c, size):
+                        _traded(state, market, rules, i, side, c, size)
+                        resting = account[i, RESTING]
+                    if verbose:
+                        _note_queue(state, i, QUEUE_CANCELLED if kind == CANCEL else QUEUE_TRADED, side, c, fronts)
+                if kind != PRINT:
+                    left = depth[i, side, c] - size
+                    depth[i, side, c] = left
+                    if account[i, TAKEN]:
+                        _limit_taken(state, i, side, c, left)
+                    if left == 0:
+                        if side == 0:
+                            while bid >= 0 and depth[i, 0, bid] == 0:
+                                bid -= 1
+                        else:
+                            while ask < columns and depth[i, 1, ask] == 0:
+                                ask += 1
+                        _front(orders, queue, i, resting, side, c)
+            if code & 8:
+                break
+        if hazard:
+            account[i, BID], account[i, ASK] = bid, ask
+            if trades:
+                _count_trades(state, i, trades)
+            if resting:
+                _live(state, market, rules, i)
+                resting = account[i, RESTING]
+            else:
+                account[i, LIVED] = now
+        elif resting and _within(orders, queue, i, resting, bid, ask):
+            account[i, BID], account[i, ASK] = bid, ask
+            _meet(state, market, rules, i)
+            resting = account[i, RESTING]
+    account[i, CURSOR] = cursor
+    account[i, BID], account[i, ASK] = bid, ask
+    if account[i, DUE] <= until:
+        _act(state, market, rules, i, until + 1)
+    account[i, NOW] = max(until, account[i, NOW])
+
+
+# Steps of a decision grid.
+
+
+@njit(cache=True)
+def seat_on_row(state, market, i, row):
+    """Put an account on a row of a grid."""
+    account = state.account
+    account[i, CURSOR], account[i, END] = row, len(market.rows)
+    account[i, NOW] = market.start_us + row * market.step_us
+    account[i, LAST_TRADE] = account[i, LIVED] = account[i, NOW]
+    account[i, DUE] = NEVER
+    account[i, BID], account[i, ASK] = market.top[row, 0], market.top[row, 1]
+
+
+@njit(cache=True)
+def _pass_row(state, market, rules, i, row):
+    """What happened to the levels of our orders on the way to a row."""
+    account, orders = state.account, state.orders
+    used = np.int64(0)  # of what went through our prices
+    place = 0
+    while place < account[i, RESTING]:
+        j = state.queue[i, place]
+        side, c = orders[i, j, SIDE], orders[i, j, COL]
+        through = np.int64(0)
+        worst = market.far[row, side]
+        if worst >= 0:
+            away = -1 if side == 0 else 1
+            k = c + away
+            while (k >= worst) if side == 0 else (k <= worst):
+                through += market.rows[row, side, k, 1]
+                k += away
+        traded = np.int64(market.rows[row, side, c, 1])
+        before = np.int64(market.rows[row - 1, side, c, 0])
+        after = np.int64(market.rows[row, side, c, 0])
+        if through > used:
+            reached = _reached(state, market, rules, i, j, through - used, True)
+            used += _fill(state, market, rules, i, j, c, reached, False)
+        if orders[i, j, STATUS] == RESTS and traded > 0:
+            reached = _reached(state, market, rules, i, j, traded, False)
+            if reached > 0:
+                _fill(state, market, rules, i, j, c, reached, False)
+        if orders[i, j, STATUS] == RESTS:
+            gone = before - traded - after
+            if gone > 0:
+                level = before - traded
+                front = min(orders[i, j, AHEAD], level)
+                orders[i, j, AHEAD] = front - _ahead_of(gone, front, level - front, rules.ahead, rules.power)
+            orders[i, j, AHEAD] = min(orders[i, j, AHEAD], after)
+            place += 1
+
+
+@njit(cache=True)
+def step(state, market, rules, i):
+    """Go to the next row. What arrives between two rows arrives at the later: never early. False at the last row."""
+    account = state.account
+    row = account[i, CURSOR] + 1
+    if row >= account[i, END]:
+        return False
+    now = market.start_us + row * market.step_us
+    if account[i, DUE] <= account[i, NOW]:
+        _act(state, market, rules, i, account[i, NOW] + 1)
+    account[i, NOW] = now
+    hazard = rules.model == HAZARD
+    if account[i, RESTING] and not hazard:
+        _pass_row(state, market, rules, i, row)
+    account[i, CURSOR] = row
+    account[i, BID], account[i, ASK] = market.top[row, 0], market.top[row, 1]
+    if account[i, TAKEN]:
+        for side in range(2):
+            for c in range(state.taken.shape[2]):
+                if state.taken[i, side, c]:
+                    _limit_taken(state, i, side, c, market.rows[row, side, c, 0])
+    if hazard:
+        trades = (market.far[row, 0] >= 0) + (market.far[row, 1] >= 0)
+        if trades:
+            _count_trades(state, i, trades)
+        _live(state, market, rules, i)
+    elif account[i, RESTING]:
+        _meet(state, market, rules, i)
+    # Late, so at this row and not when they were due.
+    if account[i, DUE] <= now:
+        _act(state, market, rules, i, now + 1)
+    return True
+
+
+# Whole plans at once.
+
+
+@njit(cache=True)
+def _find(state, i, number):
+    for j in range(state.orders.shape[1]):
+        if state.orders[i, j, ID] == number and state.orders[i, j, STATUS] != FREE:
+            return j
+    return -1
+
+
+@njit(cache=True)
+def price_column(state, market, i, side, rule, c):
+    """Column that a price rule means now; outside the grid where the book does not say."""
+    account = state.account
+    near, far = (account[i, BID], account[i, ASK]) if side == 0 else (account[i, ASK], account[i, BID])
+    if rule == JOIN:
+        return near
+    if rule == CROSS:
+        return far
+    if rule == IMPROVE:
+        better = near + 1 if side == 0 else near - 1
+        return near if better == far else better
+    return c
+
+
+@njit(cache=True)
+def _instruct(state, market, rules, i, what):
+    op = what[I_OP]
+    if op == PLACE:
+        c = price_column(state, market, i, what[I_SIDE], what[I_RULE], what[I_COL])
+        place(state, market, rules, i, what[I_SIDE], c, what[I_SIZE], what[I_FLAGS], what[I_TTL])
+    elif op == CANCEL_ALL:
+        for j in range(state.orders.shape[1]):
+            cancel(state, rules, i, j)
+    else:
+        j = _find(state, i, what[I_OF])
+        if j >= 0 and op == CANCEL_ORDER:
+            cancel(state, rules, i, j)
+        elif j >= 0:
+            c = price_column(state, market, i, state.orders[i, j, SIDE], what[I_RULE], what[I_COL])
+            amend(state, rules, i, j, c, what[I_SIZE])
+
+
+@njit(cache=True)
+def play(state, market, rules, instructions, spans, stops):
+    """Carry out plans: of account i the instructions [spans[i, 0], spans[i, 1]) in order of time, then on to stops[i]."""
+    for i in range(len(spans)):
+        for k in range(spans[i, 0], spans[i, 1]):
+            run(state, market, rules, i, instructions[k, I_AT])
+            _instruct(state, market, rules, i, instructions[k])
+        run(state, market, rules, i, stops[i])
+
+
+@njit(cache=True)
+def play_on_grid(state, market, rules, instructions, spans, stops):
+    """The same on a grid: an instruction is carried out on the first row that is not before it."""
+    for i in range(len(spans)):
+        for k in range(spans[i, 0], spans[i, 1]):
+            while state.account[i, NOW] < instructions[k, I_AT] and step(state, market, rules, i):
+                pass
+            _instruct(state, market, rules, i, instructions[k])
+        while state.account[i, NOW] < stops[i] and step(state, market, rules, i):
+            pass
+
+
+@njit(cache=True)
+def seat_all(state, market, stretch, starts):
+    """`seat` for every account."""
+    for i in range(len(starts)):
+        seat(state, market, i, stretch[i], starts[i])
+
+
+@njit(cache=True)
+def run_all(state, market, rules, until):
+    """`run` for every account."""
+    for i in range(len(until)):
+        run(state, market, rules, i, until[i])
+
+
+@njit(cache=True)
+def settle(state, i, value):
+    """End every order and pay out: `value` of a YES contract, 1e-4 dollar."""
+    account, orders = state.account, state.orders
+    for j in range(orders.shape[1]):
+        if orders[i, j, STATUS] == TRAVELS or orders[i, j, STATUS] == RESTS:
+            _end(state, i, j, SETTLED)
+    held = account[i, POSITION]
+    account[i, CASH] += held * value if held > 0 else -held * (DOLLAR - value)
+    account[i, POSITION] = 0
+
+
+@njit(cache=True)
+def liquidation(state, market, rules, i):
+    """What the position would bring now, 1e-6 dollar: sold level by level to who bids, fees paid; 0 for what nobody buys."""
+    account = state.account
+    left = abs(account[i, POSITION])
+    side = 0 if account[i, POSITION] > 0 else 1
+    c = account[i, BID] if side == 0 else account[i, ASK]
+    toward = -1 if side == 0 else 1
+    worth = np.int64(0)
+    while left > 0 and 0 <= c < market.price.shape[0]:
+        size = min(_available(state, market, rules, i, side, c), left)
+        if size > 0:
+            price = np.int64(market.price[c])
+            fee = -(-(rules.taker_rate * price * (DOLLAR - price) * size) // rules.fee_unit) * rules.fee_step
+            worth += max(_own_price(market, side, c) * size - fee, 0)
+            left -= size
+        c += toward
+    return worth
