@@ -253,7 +253,7 @@ def _explain(size: I64, score: I64, may_end: Bools, target: int, old: I64, new: 
     old[0] = 0
     k, rest, whole = 1, size.sum(), True
     for i in range(len(size)):
-        bit = np.int64(1) << i
+        bit = 1 << i
         if may_end[i]:
             z = np.searchsorted(old[:k, _SUM], target - size[i])
             if z < k and old[z, _SUM] == target - size[i]:
@@ -282,7 +282,7 @@ def _approximate(size: I64, score: I64, target: int) -> int:
     for i in np.argsort(-score, kind="mergesort"):
         if score[i] > 0 and size[i] <= target:
             target -= size[i]
-            pick |= np.int64(1) << i
+            pick |= 1 << i
     return pick
 
 
@@ -343,10 +343,12 @@ def _label(
             _mark(kind, sure, side, change, sweeps, own, 0, 0, -1)
             own = np.sort(own[np.argsort(-sweeps.score[own], kind="mergesort")[:_BITS]])
         found, pick, every, some = _solve(price, change, sweeps, own, rise, last_price[t], last_size[t], old, new)
+        if len(own) < b - a:
+            every, some = 0, -1
         if not found:
             sure[begin:edge] = change[begin:edge] >= 0
         traded, settled = _mark(kind, sure, side, change, sweeps, own, pick, every, some)
-        tally += np.array([1, found, found and settled and len(own) == b - a, rise // 2, rise // 2 - traded])
+        tally += np.array([1, found, found and settled, rise // 2, rise // 2 - traded])
     return kind, sure, tally
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def lasts(d: dict[str, np.ndarray], t: dict[str, np.ndarray], found: Inferred) -
     traded, unsure = np.flatnonzero(found.kind == TRADE), np.flatnonzero(~found.sure)
     edges = np.searchsorted(d["exch_ts_us"], t["exch_ts_us"], side="right")
     out = []
-    for k, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
+    for k, (begin, end) in enumerate(pairwise(edges), 1):
         at = traded[np.searchsorted(traded, end) - 1] if len(traded) and traded[0] < end else -1
         if at >= begin:
             price = d["price_milli"][at] * 10
