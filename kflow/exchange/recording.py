@@ -18,13 +18,9 @@ import msgspec
 from kflow.errors import ConfigError, DataError, MalformedFrame, Unrepresentable
 from kflow.exchange.messages import DELTA_TYPE, ORDERBOOK, SNAPSHOT_TYPE, TRADE, UNSEQUENCED, Message
 from kflow.market.events import Level, Side
-from kflow.market.grid import Grid
+from kflow.market.grid import structure_holding
 from kflow.market.times import venue_us
-from kflow.units import DOLLAR, PRICES, SIZES, price_from_cents, size_from_count
-
-# Structures a market's prices are tried against, coarsest first.
-_STRUCTURES: Final = ("linear_cent", "tapered_deci_cent", "deci_cent", "center_deci_edge_centi_cent")
-_FINEST: Final = "center_centi_edge_centi_cent"
+from kflow.units import DOLLAR, PRICES, SIZES, Price, price_from_cents, size_from_count
 
 _SIDES: Final = {"yes": Side.YES, "no": Side.NO}
 
@@ -140,7 +136,7 @@ class Recording:
     def scan(self) -> Contents:
         """Parts, markets and grids. Reads the whole file once; raises as `entries` does."""
         contents = Contents([], {}, {}, 0, 0)
-        prices: dict[str, set[int]] = {}
+        prices: dict[str, set[Price]] = {}
         for entry in self.entries():
             contents.first_ns = contents.first_ns or entry.recv_ns
             if entry.subscribed is not None:
@@ -155,12 +151,12 @@ class Recording:
             contents.parts[-1].frames += 1
         if not contents.parts:
             raise DataError(f"{self.path} holds no frames", hint="check --from")
-        contents.structures = {market: _structure(seen) for market, seen in prices.items()}
+        contents.structures = {market: structure_holding(seen) for market, seen in prices.items()}
         contents.first_us = contents.first_us or contents.first_ns // 1000
         return contents
 
     @staticmethod
-    def _note(contents: Contents, prices: dict[str, set[int]], message: Message) -> None:
+    def _note(contents: Contents, prices: dict[str, set[Price]], message: Message) -> None:
         if message.market:
             contents.parts[-1].markets[message.market] = None
         contents.first_us = contents.first_us or message.venue_us
@@ -262,14 +258,6 @@ def _levels(today: Levels | None, cents: Levels | None) -> tuple[Level, ...]:
     return tuple(sorted(levels))
 
 
-def _yes_price(side: int, price: int) -> int:
-    return price if side == Side.YES else DOLLAR - price
+def _yes_price(side: int, price: int) -> Price:
+    return Price(price if side == Side.YES else DOLLAR - price)
 
-
-def _structure(prices: set[int]) -> str:
-    """The coarsest grid that holds every price seen: recordings carry no `price_ranges`."""
-    for name in _STRUCTURES:
-        grid = Grid.named(name)
-        if all(price in grid for price in prices):
-            return name
-    return _FINEST

@@ -6,7 +6,7 @@ prices; a NO price is allowed where its complement is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
@@ -53,6 +53,11 @@ class Grid:
         if structure not in _NAMED:
             raise Unrepresentable("price level structure whose ranges are published", structure)
         return _grid(_NAMED[structure])
+
+    @classmethod
+    def holding(cls, prices: Iterable[Price]) -> Grid:
+        """The coarsest usual grid that holds these YES prices, for recordings that carry no `price_ranges`."""
+        return cls.named(structure_holding(prices))
 
     def price_ranges(self) -> list[dict[str, str]]:
         """As the venue writes it."""
@@ -141,3 +146,17 @@ _NAMED: Final = {
     "center_centi_edge_centi_cent": _flat(_CENTI),
     "center_deci_edge_centi_cent": _tapered(_DECI, _CENTI, edge_end=100),
 }
+
+# Structures that prices are tried against, coarsest first.
+_TRIED: Final = ("linear_cent", "tapered_deci_cent", "deci_cent", "center_deci_edge_centi_cent")
+_FINEST: Final = "center_centi_edge_centi_cent"
+
+
+def structure_holding(prices: Iterable[Price]) -> str:
+    """The coarsest usual `price_level_structure` that holds these YES prices."""
+    seen = set(prices)
+    for name in _TRIED:
+        grid = Grid.named(name)
+        if all(price in grid for price in seen):
+            return name
+    return _FINEST

@@ -209,10 +209,11 @@ class _Following:
 
 def _of_journal(session: Session) -> Iterator[Moment]:
     for chunk in read_chunks(JournalReader(Path(session.journal_dir))):
-        yield from _of_chunk(chunk)
+        yield from moments_of_chunk(chunk)
 
 
-def _of_chunk(chunk: Chunk) -> Iterator[Moment]:
+def moments_of_chunk(chunk: Chunk) -> Iterator[Moment]:
+    """The events and gaps of a chunk, in order."""
     connection, recv_ns = chunk.connection, chunk.wall_ns
     for gap in chunk.gaps:
         mark = GapMark(gap.kind.value, gap.market, gap.sid, gap.expected, gap.received, None, gap.detail)

@@ -11,7 +11,7 @@ from kflow.sim import kernel
 from kflow.sim.tape import GridTape, Tape
 from kflow.units import CONTRACT, Money, Size
 
-_NO_ROWS: Final = (0, 2, 1, 2)
+_NO_ROWS: Final = (0, 2, 1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,8 @@ NEVER: Final = 2**62
 _LEAST, _MOST, _RAMP_US = 0.01, 0.99, 30_000_000
 # Activity is trades over the last minute (exponentially weighted) against one a second.
 _ACTIVITY_US, _BUSY = 60_000_000.0, 60.0
+# Into which a step of a grid is cut.
+_PARTS = 4
 
 
 class Market(NamedTuple):
@@ -77,7 +79,7 @@ class Market(NamedTuple):
     bounds: I64  # [S, 2]
     keys: I64  # [K]
     books: I32  # [K, 2, C]
-    rows: I32  # [T, 2, C, 2]
+    rows: I32  # [T, 2, C, 3]
     top: NDArray[np.int16]  # [T, 2]
     far: NDArray[np.int16]  # [T, 2] column of each side's worst price traded since the row before; -1 where none was
     start_us: int
@@ -755,8 +757,10 @@ def _within(orders, queue, i, resting, bid, ask):
 
 
 @njit(cache=True)
-def run(state, market, rules, i, until):
+def _run(state, market, rules, i, until, idle):
     """Take every event up to and including a moment. Orders see the book only between the venue's microseconds.
+
+    `idle` False: stop as soon as no order is open, where nothing can happen to the account any more.
 
     Arrays are taken out of their tuples once: a tuple that is unpacked or passed on at every event costs ten times
     what the event does (docs/decisions/0007-simulation.md). So calls are made only for events that concern an order.
@@ -770,7 +774,7 @@ def run(state, market, rules, i, until):
     cursor, end = account[i, CURSOR], account[i, END]
     bid, ask = account[i, BID], account[i, ASK]
     resting = account[i, RESTING]
-    while cursor < end and us[cursor] <= until:
+    while cursor < end and us[cursor] <= until and (idle or resting or account[i, DUE] < NEVER):
         now = us[cursor]
         if account[i, DUE] < now:
             account[i, BID], account[i, ASK] = bid, ask
@@ -837,6 +841,12 @@ def run(state, market, rules, i, until):
     account[i, NOW] = max(until, account[i, NOW])
 
 
+@njit(cache=True)
+def run(state, market, rules, i, until):
+    """Take every event up to and including a moment."""
+    _run(state, market, rules, i, until, True)
+
+
 # Steps of a decision grid.
 
 
@@ -849,6 +859,12 @@ def seat_on_row(state, market, i, row):
     account[i, LAST_TRADE] = account[i, LIVED] = account[i, NOW]
     account[i, DUE] = NEVER
     account[i, BID], account[i, ASK] = market.top[row, 0], market.top[row, 1]
+
+
+@njit(cache=True)
+def _share(total, part):
+    """Of the parts of a whole number that together are it."""
+    return total * (part + 1) // _PARTS - total * part // _PARTS
 
 
 @njit(cache=True)
@@ -868,22 +884,30 @@ def _pass_row(state, market, rules, i, row):
             while (k >= worst) if side == 0 else (k <= worst):
                 through += market.rows[row, side, k, 1]
                 k += away
-        traded = np.int64(market.rows[row, side, c, 1])
-        before = np.int64(market.rows[row - 1, side, c, 0])
-        after = np.int64(market.rows[row, side, c, 0])
         if through > used:
             reached = _reached(state, market, rules, i, j, through - used, True)
             used += _fill(state, market, rules, i, j, c, reached, False)
-        if orders[i, j, STATUS] == RESTS and traded > 0:
-            reached = _reached(state, market, rules, i, j, traded, False)
-            if reached > 0:
-                _fill(state, market, rules, i, j, c, reached, False)
-        if orders[i, j, STATUS] == RESTS:
-            gone = before - traded - after
-            if gone > 0:
-                level = before - traded
+        level = np.int64(market.rows[row - 1, side, c, 0])
+        after = np.int64(market.rows[row, side, c, 0])
+        traded, gone = np.int64(market.rows[row, side, c, 1]), np.int64(market.rows[row, side, c, 2])
+        added = after - level + traded + gone
+        # In which order they came is not kept: a part of each in turn.
+        for part in range(_PARTS):
+            if orders[i, j, STATUS] != RESTS:
+                break
+            size = _share(traded, part)
+            if size > 0:
+                reached = _reached(state, market, rules, i, j, size, False)
+                if reached > 0:
+                    _fill(state, market, rules, i, j, c, reached, False)
+                level = max(level - size, 0)
+            size = min(_share(gone, part), level)
+            if size > 0:
                 front = min(orders[i, j, AHEAD], level)
-                orders[i, j, AHEAD] = front - _ahead_of(gone, front, level - front, rules.ahead, rules.power)
+                orders[i, j, AHEAD] = front - _ahead_of(size, front, level - front, rules.ahead, rules.power)
+                level -= size
+            level += _share(added, part)
+        if orders[i, j, STATUS] == RESTS:
             orders[i, j, AHEAD] = min(orders[i, j, AHEAD], after)
             place += 1
 
@@ -968,12 +992,15 @@ def _instruct(state, market, rules, i, what):
 
 @njit(cache=True)
 def play(state, market, rules, instructions, spans, stops):
-    """Carry out plans: of account i the instructions [spans[i, 0], spans[i, 1]) in order of time, then on to stops[i]."""
+    """Carry out plans: of account i the instructions [spans[i, 0], spans[i, 1]) in order of time, then on to stops[i].
+
+    Behind the last instruction an account stands as soon as no order of its is open.
+    """
     for i in range(len(spans)):
         for k in range(spans[i, 0], spans[i, 1]):
             run(state, market, rules, i, instructions[k, I_AT])
             _instruct(state, market, rules, i, instructions[k])
-        run(state, market, rules, i, stops[i])
+        _run(state, market, rules, i, stops[i], False)
 
 
 @njit(cache=True)
@@ -984,7 +1011,11 @@ def play_on_grid(state, market, rules, instructions, spans, stops):
             while state.account[i, NOW] < instructions[k, I_AT] and step(state, market, rules, i):
                 pass
             _instruct(state, market, rules, i, instructions[k])
-        while state.account[i, NOW] < stops[i] and step(state, market, rules, i):
+        while (
+            state.account[i, NOW] < stops[i]
+            and (state.account[i, RESTING] or state.account[i, DUE] < NEVER)
+            and step(state, market, rules, i)
+        ):
             pass
 
 
@@ -1022,7 +1053,7 @@ def liquidation(state, market, rules, i):
     side = 0 if account[i, POSITION] > 0 else 1
     c = account[i, BID] if side == 0 else account[i, ASK]
     toward = -1 if side == 0 else 1
-    worth = np.int64(0)
+    worth = 0
     while left > 0 and 0 <= c < market.price.shape[0]:
         size = min(_available(state, market, rules, i, side, c), left)
         if size > 0:

@@ -196,8 +196,8 @@ def _book(start: tuple[Sequence[Level], Sequence[Level]], column: I16, columns: 
     return book
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _replay(us, kind, side, col, size, spans, starts, keys, code, books, top):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _replay(us, kind, side, col, size, spans, starts, keys, code, books, top):
     """Follow every book: fills code, books and top. The first event that cannot be, or -1."""
     columns = books.shape[2]
     book = np.zeros((2, columns), np.int64)
@@ -236,14 +236,14 @@ def _replay(us, kind, side, col, size, spans, starts, keys, code, books, top):  
 
 
 class GridTape(NamedTuple):
-    """A stretch in equal steps: the book at each, and what was traded at each price since the step before.
+    """A stretch in equal steps: the book at each, and what was traded and withdrawn at each price since the step before.
 
     Step t lies at start_us + t * step_us; events up to and including that moment are in it.
     """
 
     start_us: int
     step_us: int
-    # [T, 2, C, 2] size of the level, and contracts traded there since step t - 1; 1e-2 contracts.
+    # [T, 2, C, 3] size of the level, and what was traded and withdrawn there since step t - 1; 1e-2 contracts.
     rows: I32
     # [T, 2] columns of the best YES bid and ask.
     top: I16
@@ -257,7 +257,7 @@ def on_grid(tape: Tape, stretch: int, step_us: int) -> GridTape:
     first, behind = (int(event) for event in tape.arrays.bounds[stretch])
     start_us, last_us = tape.span_us(stretch)
     steps = (last_us - start_us) // step_us + 1
-    rows = np.zeros((steps, 2, tape.columns, 2), np.int32)
+    rows = np.zeros((steps, 2, tape.columns, 3), np.int32)
     top, far = np.zeros((steps, 2), np.int16), np.full((steps, 2), -1, np.int16)
     arrays = tape.arrays
     key = int(np.searchsorted(arrays.keys, first))
@@ -267,8 +267,8 @@ def on_grid(tape: Tape, stretch: int, step_us: int) -> GridTape:
     return GridTape(start_us, step_us, rows, top, far, arrays.price)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _fill_grid(us, code, col, size, first, behind, start, step_us, rows, top, far):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _fill_grid(us, code, col, size, first, behind, start, step_us, rows, top, far):
     columns = rows.shape[2]
     book = start.copy()
     start_us = us[first]
@@ -286,6 +286,8 @@ def _fill_grid(us, code, col, size, first, behind, start, step_us, rows, top, fa
                 book[side, c] += size[event]
             elif kind != PRINT:
                 book[side, c] -= size[event]
+                if kind == CANCEL:
+                    rows[step, side, c, 2] += size[event]
             event += 1
         bid, ask = columns - 1, 0
         while bid >= 0 and book[0, bid] == 0:

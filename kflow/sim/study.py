@@ -1,0 +1,277 @@
+"""What an order would have got: the same order at many moments of a tape, each in an account of its own.
+
+Orders are sent at equal intervals of the venue's time, where both sides of the book quote. Each is followed to the
+longest horizon or to the end of its stretch; it counts at a horizon only if its stretch lasts that long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kflow.sim import kernel
+from kflow.sim.accounts import Limits, market_of, market_on, new_accounts
+from kflow.sim.fills import Assumptions
+from kflow.sim.tape import Tape, on_grid
+from kflow.units import DOLLAR, Money, Price, Size
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+# Accounts that are played together: their books have to fit a cache.
+BATCH: Final = 2048
+# Times at which a fill is looked at again, s.
+MARKOUTS: Final = (1, 10, 60)
+_ENOUGH: Final = Limits(
+    cash=Money(10**15), max_position=Size(2**40), max_order=Size(2**40), orders=1
+)  # a study asks what is filled, not what can be paid
+
+Where = Literal["join", "improve", "cross"]
+_RULES: Final[dict[Where, int]] = {"join": kernel.JOIN, "improve": kernel.IMPROVE, "cross": kernel.CROSS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One kind of order. `price`: a YES price instead of a place in the book. Sides: 0 buys YES, 1 buys NO."""
+
+    size: Size
+    where: Where = "join"
+    price: Price | None = None
+    sides: tuple[int, ...] = (0, 1)
+    horizon_us: int = 60_000_000
+    every_us: int = 1_000_000
+    immediate: bool = False  # IOC
+    grid_us: int | None = None  # on a decision grid of such steps instead of every event
+
+    @property
+    def flags(self) -> int:
+        return kernel.IOC if self.immediate else 0
+
+
+class Orders(NamedTuple):
+    """Orders that were sent, a row each. Times in µs, prices of the order's own side in 1e-4 dollar."""
+
+    sent_us: I64
+    left_us: I64  # how long the stretch lasts from then
+    side: I64
+    size: I64
+    price: I64  # the limit; after the touch-only rule of small orders
+    ahead: I64  # when it came to rest; -1 where it did not
+    mid: I64  # own side's, twice 1e-4 dollar, when it was sent
+    touch: I64  # own price of the touch it aimed at
+    filled: I64
+    cost: I64  # 1e-6 dollar
+    fees: I64
+    first_us: I64  # from sending to the first fill; NEVER
+    full_us: I64  # to the last of the whole; NEVER
+    block: I64  # five minutes of a stretch: orders of one block share their luck
+
+
+class Fills(NamedTuple):
+    """Their fills, a row each."""
+
+    order: I64  # row of Orders
+    us: I64  # since it was sent
+    price: I64  # own side's
+    size: I64
+    maker: NDArray[np.bool_]
+    markout: F64  # [n, len(MARKOUTS)] cents from the price to the mid so much later; NaN where that is not known
+
+
+class Outcome(NamedTuple):
+    """A study's orders and fills."""
+
+    orders: Orders
+    fills: Fills
+
+    def filled_by(self, horizon_us: int) -> I64:
+        """Contracts (1e-2) of each order that were filled within a time."""
+        within = self.fills.us <= horizon_us
+        total = np.zeros(len(self.orders.size), np.int64)
+        np.add.at(total, self.fills.order[within], self.fills.size[within])
+        return total
+
+
+_NO_PROGRESS: Final[Callable[[int], None]] = lambda _: None  # noqa: E731 - a constant
+
+
+def study(
+    tapes: Sequence[Tape],
+    plan: Plan,
+    assumptions: Assumptions | Callable[[Tape], Assumptions],
+    *,
+    seed: int = 0,
+    progress: Callable[[int], None] = _NO_PROGRESS,
+) -> Outcome:
+    """Play a plan on every stretch. `progress` is told of seconds of tape.
+
+    Account n of the whole study draws by (seed, n).
+    """
+    parts: list[Outcome] = []
+    sent = blocks = 0
+    for tape in tapes:
+        rules = (assumptions if isinstance(assumptions, Assumptions) else assumptions(tape)).rules()
+        for stretch in range(tape.stretches):
+            first_us, last_us = tape.span_us(stretch)
+            for starts, sides in _batches(first_us, last_us, plan):
+                part = _play(tape, stretch, plan, rules, starts, sides, seed=seed, first=sent)
+                sent += len(starts)
+                parts.append(_renumbered(part, sum(len(p.orders.size) for p in parts), blocks))
+            blocks += (last_us - first_us) // 300_000_000 + 1
+            progress(round((last_us - first_us) / 1e6))
+    if not parts:
+        return empty()
+    orders = Orders(*(np.concatenate(columns) for columns in zip(*(part.orders for part in parts), strict=True)))
+    fills = Fills(*(np.concatenate(columns) for columns in zip(*(part.fills for part in parts), strict=True)))
+    return Outcome(orders, fills)
+
+
+def empty() -> Outcome:
+    """Of no order."""
+    nothing = np.zeros(0, np.int64)
+    return Outcome(
+        Orders(*[nothing] * len(Orders._fields)),
+        Fills(*[nothing] * 4, np.zeros(0, np.bool_), np.zeros((0, len(MARKOUTS)))),
+    )
+
+
+def _batches(first_us: int, last_us: int, plan: Plan) -> Iterator[tuple[I64, I64]]:
+    """Moments and sides of the orders, a batch at a time."""
+    moments = np.arange(first_us, last_us, plan.every_us, dtype=np.int64)
+    starts = np.repeat(moments, len(plan.sides))
+    sides = np.tile(np.array(plan.sides, np.int64), len(moments))
+    for at in range(0, len(starts), BATCH):
+        yield starts[at : at + BATCH], sides[at : at + BATCH]
+
+
+def _renumbered(part: Outcome, rows: int, blocks: int) -> Outcome:
+    orders = part.orders._replace(block=part.orders.block + blocks)
+    return Outcome(orders, part.fills._replace(order=part.fills.order + rows))
+
+
+def instructions(starts: I64, sides: I64, plan: Plan, tape: Tape) -> I64:
+    """One order for each account."""
+    what = np.zeros((len(starts), kernel.INSTRUCTION), np.int64)
+    what[:, kernel.I_AT], what[:, kernel.I_SIDE] = starts, sides
+    what[:, kernel.I_RULE] = _RULES[plan.where]
+    if plan.price is not None:
+        what[:, kernel.I_RULE] = kernel.AT_COLUMN
+        what[:, kernel.I_COL] = int(np.searchsorted(tape.arrays.price, plan.price))
+    what[:, kernel.I_SIZE], what[:, kernel.I_FLAGS] = plan.size, plan.flags
+    return what
+
+
+def _play(
+    tape: Tape, stretch: int, plan: Plan, rules: kernel.Rules, starts: I64, sides: I64, *, seed: int, first: int
+) -> Outcome:
+    count, (_, last_us) = len(starts), tape.span_us(stretch)
+    what = instructions(starts, sides, plan, tape)
+    spans = np.stack([np.arange(count), np.arange(1, count + 1)], axis=1).astype(np.int64)
+    stops = np.minimum(starts + plan.horizon_us, last_us)
+    rows = 16
+    while True:
+        state = new_accounts(count, tape.columns, _ENOUGH, seed=seed, log=rows, first=first)
+        market, bid, ask = _seat(tape, stretch, plan, state, starts)
+        if plan.grid_us is None:
+            kernel.play(state, market, rules, what, spans, stops)
+        else:
+            kernel.play_on_grid(state, market, rules, what, spans, stops)
+        logged = int(state.account[:, kernel.LOGGED].max(initial=0))
+        if logged <= rows:
+            break
+        rows = 2 * logged
+    quoted = (bid >= 0) & (ask < tape.columns) & (state.orders[:, 0, kernel.REASON] != kernel.NO_PLACE)
+    return _outcome(tape, stretch, plan, state, starts, sides, last_us, np.flatnonzero(quoted), bid, ask)
+
+
+def _seat(
+    tape: Tape, stretch: int, plan: Plan, state: kernel.State, starts: I64
+) -> tuple[kernel.Market, I64, I64]:
+    """Put the accounts where they begin; the columns of the touch they see there."""
+    if plan.grid_us is None:
+        market = market_of(tape)
+        kernel.seat_all(state, market, np.full(len(starts), stretch, np.int64), starts)
+    else:
+        market = market_on(on_grid(tape, stretch, plan.grid_us))
+        for i, start in enumerate(starts):
+            kernel.seat_on_row(state, market, i, min((start - market.start_us) // plan.grid_us, len(market.rows) - 1))
+    return market, state.account[:, kernel.BID].copy(), state.account[:, kernel.ASK].copy()
+
+
+def _outcome(
+    tape: Tape,
+    stretch: int,
+    plan: Plan,
+    state: kernel.State,
+    starts: I64,
+    sides: I64,
+    last_us: int,
+    kept: I64,
+    bid: I64,
+    ask: I64,
+) -> Outcome:
+    order, prices = state.orders[kept, 0], tape.arrays.price.astype(np.int64)
+    side, sent = sides[kept], starts[kept]
+    bid_price, ask_price = prices[bid[kept]], prices[ask[kept]]
+    near = np.where(side == 0, bid_price, DOLLAR - ask_price)
+    far = np.where(side == 0, ask_price, DOLLAR - bid_price)
+    mid = np.where(side == 0, bid_price + ask_price, 2 * DOLLAR - bid_price - ask_price)
+    log, counts = state.log[kept], state.account[kept, kernel.LOGGED]
+    valid = np.arange(log.shape[1]) < counts[:, None]
+    kind = np.where(valid, log[:, :, kernel.KIND], 0)
+    rest_row = np.argmax(kind == kernel.ARRIVED, axis=1)
+    rested = np.any(kind == kernel.ARRIVED, axis=1)
+    ahead = np.where(rested, log[np.arange(len(kept)), rest_row, kernel.L_AHEAD], -1)
+    never = np.int64(kernel.NEVER)
+    full = (order[:, kernel.REASON] == kernel.FILLED) & (order[:, kernel.LEFT] == 0)
+    limit = prices[np.clip(order[:, kernel.COL], 0, len(prices) - 1)]
+    first_us = tape.span_us(stretch)[0]
+    orders = Orders(
+        sent_us=sent,
+        left_us=last_us - sent,
+        side=side,
+        size=order[:, kernel.SIZE],
+        price=np.where(side == 0, limit, DOLLAR - limit),
+        ahead=ahead,
+        mid=mid,
+        touch=far if plan.where == "cross" else near,
+        filled=order[:, kernel.SIZE] - order[:, kernel.LEFT],
+        cost=order[:, kernel.NOTIONAL],
+        fees=order[:, kernel.FEE],
+        first_us=np.where(order[:, kernel.FIRST] > 0, order[:, kernel.FIRST] - sent, never),
+        full_us=np.where(full, order[:, kernel.LAST] - sent, never),
+        block=(sent - first_us) // 300_000_000,
+    )
+    which, row = np.nonzero((kind == kernel.TOOK) | (kind == kernel.MADE))
+    fill = log[which, row]
+    yes = prices[fill[:, kernel.L_COL]]
+    own = np.where(side[which] == 0, yes, DOLLAR - yes)
+    marks = markouts(tape, stretch, fill[:, kernel.AT], side[which], own)
+    maker = fill[:, kernel.KIND] == kernel.MADE
+    fills = Fills(which.astype(np.int64), fill[:, kernel.AT] - sent[which], own, fill[:, kernel.L_SIZE], maker, marks)
+    return Outcome(orders, fills)
+
+
+def markouts(tape: Tape, stretch: int, us: I64, side: I64, own_price: I64) -> F64:
+    """Cents from a price to the own side's mid, MARKOUTS seconds after a moment; [n, 3], NaN where it is not known."""
+    marks = np.full((len(us), len(MARKOUTS)), np.nan)
+    for column, seconds in enumerate(MARKOUTS):
+        mid = mids(tape, stretch, us + seconds * 1_000_000)
+        marks[:, column] = (np.where(side == 0, mid, 2 * DOLLAR - mid) / 2 - own_price) / 100
+    return marks
+
+
+def mids(tape: Tape, stretch: int, us: I64) -> F64:
+    """Twice the YES mid (1e-4 dollar) at some moments; NaN after the stretch or where a side does not quote."""
+    first, behind = tape.arrays.bounds[stretch]
+    times, top = tape.arrays.us[first:behind], tape.arrays.top[first:behind]
+    last = np.searchsorted(times, us, side="right") - 1
+    bid, ask = top[last, 0], top[last, 1]
+    known = (last >= 0) & (us <= times[-1]) & (bid >= 0) & (ask < tape.columns)
+    prices = tape.arrays.price.astype(np.float64)
+    twice = prices[np.clip(bid, 0, None)] + prices[np.clip(ask, None, tape.columns - 1)]
+    return np.where(known, twice, np.nan)
