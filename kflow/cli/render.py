@@ -78,6 +78,11 @@ def record(item: Row, *, form: Format) -> None:
             sys.stdout.write(f"{key.replace('_', ' '):<{width}}  {cell(value)}\n")
 
 
+def text(lines: str) -> None:
+    """Print prose or a drawing; lines of it are data like any."""
+    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else "·" for c in lines) + "\n")
+
+
 def note(text: str) -> None:
     """Say something on stderr that is not data; `-q` hides it."""
     _log.info("%s", text)

@@ -260,4 +260,3 @@ def _levels(today: Levels | None, cents: Levels | None) -> tuple[Level, ...]:
 
 def _yes_price(side: int, price: int) -> Price:
     return Price(price if side == Side.YES else DOLLAR - price)
-

@@ -1,8 +1,9 @@
-"""A day of orders entered and cancelled, as CSV: columns Time, Operation (Insert, Cancel), OrderId, Side, Volume, Price.
+"""A day of orders entered and cancelled, as CSV: Time, Operation (Insert, Cancel), OrderId, Side, Volume, Price.
 
 Side B bids for YES, side A offers it; Price is in 1e-4 dollar of YES, Volume in contracts. Rows follow their OrderId;
 those of the first moment are the book to begin with. An Insert at or beyond the best of the other side is what a taker
-took of the level at its very price: one row for each level, never more than it holds. Rows without an operation (an index level) are passed over.
+took of the level at its very price: one row for each level, never more than it holds. Rows without an operation (an
+index level) are passed over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from kflow.replay.stretches import LABELLED, RawStretch
 from kflow.units import DOLLAR, Price, Size, parse_size
 
 _SIDES: Final = {"B": 0, "A": 1}
+Books = tuple[dict[int, int], dict[int, int]]  # size by own price
 Row = tuple[int, str, int, int, int]  # µs, operation, side, its own price, size
 
 
@@ -52,7 +54,9 @@ def read(path: Path) -> Recording:
     return Recording(path.name, {market: [raw]}, LABELLED)
 
 
-def _changes(books: tuple[dict[int, int], dict[int, int]], row: Row) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
+def _changes(
+    books: tuple[dict[int, int], dict[int, int]], row: Row
+) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
     """What an order does to the levels, and whether a taker did it; the books follow."""
     us, operation, side, price, size = row
     if operation == "Cancel":
@@ -70,7 +74,9 @@ def _changes(books: tuple[dict[int, int], dict[int, int]], row: Row) -> Iterator
 def _remove(book: dict[int, int], price: int, size: int) -> int:
     left = book.get(price, 0) - size
     if left < 0:
-        raise DataError(f"{size / 100:g} contracts leave a level of {book.get(price, 0) / 100:g} at {price / DOLLAR:.2f}")
+        raise DataError(
+            f"{size / 100:g} contracts leave a level of {book.get(price, 0) / 100:g} at {price / DOLLAR:.2f}"
+        )
     if left:
         book[price] = left
     else:
@@ -90,7 +96,9 @@ def _rows(path: Path) -> list[Row]:
     except (OSError, EOFError) as error:
         raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     except (KeyError, TypeError, ValueError, Unrepresentable) as error:
-        raise DataError(f"{path}, line {number}: {error}", hint="docs/replay.md names the layouts kflow reads") from None
+        raise DataError(
+            f"{path}, line {number}: {error}", hint="docs/replay.md names the layouts kflow reads"
+        ) from None
     return [row for _, row in sorted(found, key=lambda item: item[0])]
 
 

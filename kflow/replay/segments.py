@@ -1,9 +1,9 @@
-"""A folder of gap-free segments in Parquet: `deltas.parquet`, `segments.json.gz`, and `tickers.parquet` where there is one.
+"""A folder of gap-free segments in Parquet: `deltas.parquet`, `segments.json.gz` `tickers.parquet`.
 
-Columns and units: exch_ts_us, side (0 YES, 1 NO), price_milli (dollars x 1000, own price), delta_centi (contracts x 100),
+Columns and units: exch_ts_us, side (0 YES, 1 NO), price_milli (dollars x 1000, own price), delta_centi (1e-2 contract),
 kind (2: a taker's removal, as whoever made the file believed); tickers: exch_ts_us, volume_centi (both sides counted),
 price_e4, last_size_centi. A segment's snapshots are [deltas before it, seq, recv_ns, YES levels, NO levels, ...] with
-levels of [price 1e-4 dollar, contracts x 100]; one that comes later ends the segment.
+levels of [price 1e-4 dollar, 1e-2 contract]; one that comes later ends the segment.
 """
 
 from __future__ import annotations
@@ -77,5 +77,5 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray[Any, An
         raise DataError(f"cannot read {path}: {error}") from None
     missing = [name for name in names if name not in table.column_names]
     if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}", hint="docs/replay.md names the layouts kflow reads")
+        raise DataError(f"{path} has no column {', '.join(missing)}", hint="docs/replay.md: the layouts kflow reads")
     return {name: table[name].to_numpy() for name in names}

@@ -145,10 +145,9 @@ def build_tape(market: str, raw: Iterable[RawStretch], how: str, grid: Grid | No
 
     Raises DataError for stretches that contradict themselves or hold nothing.
     """
-    stretches, counts = [], {"laid": 0, "printed": 0, "intervals": 0, "exact": 0, "unexplained": 0}
+    counts = {"laid": 0, "printed": 0, "intervals": 0, "exact": 0, "unexplained": 0}
     whole = [stretch for stretch in raw if len(stretch.deltas)]
-    for stretch in whole:
-        stretches.append(_finished(stretch, how, counts))
+    stretches = [_finished(stretch, how, counts) for stretch in whole]
     grid = grid or Grid.holding(_prices(whole))
     told = {**facts, "trades": how, **{f"trades_{name}": count for name, count in counts.items()}}
     return compile_tape(market, stretches, grid, told)

@@ -27,7 +27,7 @@ class Limits:
 def new_accounts(
     count: int, columns: int, limits: Limits, *, seed: int = 0, log: int = 64, first: int = 0
 ) -> kernel.State:
-    """`count` accounts with nothing but cash; `log` rows each. Account n draws by (seed, first + n), whoever else there is."""
+    """`count` accounts with nothing but cash, `log` rows each. Account n draws by (seed, first + n)."""
     account = np.zeros((count, kernel.ACCOUNT), np.int64)
     account[:, kernel.CASH] = limits.cash
     account[:, kernel.MAX_POSITION] = limits.max_position

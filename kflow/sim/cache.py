@@ -9,12 +9,13 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kflow.errors import ConfigError, DataError
 from kflow.sim.tape import Tape, TapeArrays
@@ -33,21 +34,25 @@ def key_of(**source: Any) -> str:
 def digest(tape: Tape) -> str:
     """SHA-256 of what a tape holds: its market and every event. Of equal tapes it is equal."""
     whole = hashlib.sha256(f"kflow tape {VERSION}\n{tape.market}\n".encode())
-    for name, array in zip(TapeArrays._fields, tape.arrays, strict=True):
+    for name, array in _arrays(tape):
         whole.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         whole.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
     return whole.hexdigest()
 
 
+def _arrays(tape: Tape) -> Iterator[tuple[str, NDArray[Any]]]:
+    return zip(TapeArrays._fields, tape.arrays, strict=True)
+
+
 def save(tape: Tape, root: Path, key: str) -> Tape:
-    """Keep a tape, whole or not at all, and give it back mapped. Raises ConfigError where the folder cannot be written."""
+    """Keep a tape, whole or not at all, and give it back mapped. Raises ConfigError where that cannot be done."""
     facts: Mapping[str, Any] = {**tape.facts, "market": tape.market, "version": VERSION, "digest": digest(tape)}
     folder = root / key
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=root))
         try:
-            for name, array in zip(TapeArrays._fields, tape.arrays, strict=True):
+            for name, array in _arrays(tape):
                 np.save(draft / f"{name}.npy", array, allow_pickle=False)
             (draft / _FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
             if folder.exists():  # another process was as quick, or this one is damaged: ours is as good

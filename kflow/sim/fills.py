@@ -129,7 +129,9 @@ def curve(quantiles: Sequence[tuple[float, float]], samples: int = 200) -> tuple
 
 NO_LATENCY: Final = Latency(name="none", origin="as asked for", place=(0,), cancel=(0,))
 # Half of a submit's round trip: the way there. p50 47 ms, p75 63, p90 94, p95 140, p99 547.
-_HALF_WAY: Final = curve(((0.0, 12.0), (0.5, 23.5), (0.75, 31.5), (0.9, 47.0), (0.95, 70.0), (0.99, 273.5), (1.0, 300.0)))
+_HALF_WAY: Final = curve(
+    ((0.0, 12.0), (0.5, 23.5), (0.75, 31.5), (0.9, 47.0), (0.95, 70.0), (0.99, 273.5), (1.0, 300.0))
+)
 HOME: Final = Latency(
     name="home",
     origin="half of the submit round trips of a bot hosted at home (market facts 5.3); data: half of their median",

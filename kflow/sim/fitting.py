@@ -7,8 +7,8 @@ differences, and -(D/s)^2/2 is the logarithm of their likelihood against the bes
 differs it is 0. An error rate would be a simpler noise model, and a wrong one: by it a single order more or less
 decides, since it takes two models that are wrong about the same orders for two independent ones.
 
-A parameter's profile is the best log-likelihood with it fixed, its interval where that is within 1.92 of the best (95 %:
-those that are not significantly worse). It is identified if the interval takes up less than half of its range.
+A parameter's profile is the best log-likelihood with it fixed, its interval where that is within 1.92 of the best:
+what is not significantly worse, at 95 %. It is identified if the interval takes up less than half of its range.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ FREE, TRAVELS, RESTS, DONE = 0, 1, 2, 3
 # Flags of an order.
 IOC, POST_ONLY, REDUCE_ONLY = 1, 2, 4
 # Why an order ended.
-FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS, OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED = range(
-    1, 12
+FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS, OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED = (
+    range(1, 12)
 )
 
 # Columns of State.log, [N, F, LOG]; kinds of its rows.
@@ -199,7 +199,7 @@ def _limit_taken(state, i, side, c, shown):
 
 
 @njit(cache=True)
-def _scan(state, market, i):
+def _scan(state, i):
     """Find the touch of the account's own book."""
     columns = state.depth.shape[2]
     bid, ask = columns - 1, 0
@@ -328,7 +328,7 @@ def _cancelled(orders, queue, i, resting, side, c, size, level, omega, power):
 
 @njit(cache=True)
 def _eaten(orders, queue, i, resting, side, c, size):
-    """Let a trade eat what is ahead of our orders at its price. False, and nothing done, where it reaches one of ours."""
+    """Let a trade eat what is ahead of our orders at its price. False, and nothing done, where it reaches one."""
     for place in range(resting):
         j = queue[i, place]
         if orders[i, j, SIDE] == side and (orders[i, j, COL] != c or orders[i, j, AHEAD] < size):
@@ -354,7 +354,7 @@ def _note_queue(state, i, kind, side, c, fronts):
 
 
 @njit(cache=True)
-def _reached(state, market, rules, i, j, size, through):
+def _reached(state, rules, i, j, size, through):
     """How much of a trade reaches a resting order; what is ahead of it at its own price is eaten first."""
     orders = state.orders
     if rules.model == TOUCH:
@@ -377,12 +377,10 @@ def _traded(state, market, rules, i, side, c, size):
         while place < account[i, RESTING] and left > 0:
             j = queue[i, place]
             col = orders[i, j, COL]
-            meets = orders[i, j, SIDE] == side and (
-                col == c if same else (col > c if side == 0 else col < c)
-            )
+            meets = orders[i, j, SIDE] == side and (col == c if same else (col > c if side == 0 else col < c))
             filled = 0
             if meets:
-                reached = _reached(state, market, rules, i, j, left - own if same else left, same == 0)
+                reached = _reached(state, rules, i, j, left - own if same else left, same == 0)
                 if reached > 0:
                     filled = _fill(state, market, rules, i, j, col, reached, False)
                 if same:
@@ -712,7 +710,7 @@ def seat(state, market, i, stretch, us):
     account[i, CURSOR], account[i, END], account[i, NOW] = low, behind, us
     account[i, LAST_TRADE] = account[i, LIVED] = us
     account[i, DUE] = NEVER
-    _scan(state, market, i)
+    _scan(state, i)
 
 
 @njit(cache=True)
@@ -885,7 +883,7 @@ def _pass_row(state, market, rules, i, row):
                 through += market.rows[row, side, k, 1]
                 k += away
         if through > used:
-            reached = _reached(state, market, rules, i, j, through - used, True)
+            reached = _reached(state, rules, i, j, through - used, True)
             used += _fill(state, market, rules, i, j, c, reached, False)
         level = np.int64(market.rows[row - 1, side, c, 0])
         after = np.int64(market.rows[row, side, c, 0])
@@ -897,7 +895,7 @@ def _pass_row(state, market, rules, i, row):
                 break
             size = _share(traded, part)
             if size > 0:
-                reached = _reached(state, market, rules, i, j, size, False)
+                reached = _reached(state, rules, i, j, size, False)
                 if reached > 0:
                     _fill(state, market, rules, i, j, c, reached, False)
                 level = max(level - size, 0)
@@ -958,7 +956,7 @@ def _find(state, i, number):
 
 
 @njit(cache=True)
-def price_column(state, market, i, side, rule, c):
+def price_column(state, i, side, rule, c):
     """Column that a price rule means now; outside the grid where the book does not say."""
     account = state.account
     near, far = (account[i, BID], account[i, ASK]) if side == 0 else (account[i, ASK], account[i, BID])
@@ -976,7 +974,7 @@ def price_column(state, market, i, side, rule, c):
 def _instruct(state, market, rules, i, what):
     op = what[I_OP]
     if op == PLACE:
-        c = price_column(state, market, i, what[I_SIDE], what[I_RULE], what[I_COL])
+        c = price_column(state, i, what[I_SIDE], what[I_RULE], what[I_COL])
         place(state, market, rules, i, what[I_SIDE], c, what[I_SIZE], what[I_FLAGS], what[I_TTL])
     elif op == CANCEL_ALL:
         for j in range(state.orders.shape[1]):
@@ -986,7 +984,7 @@ def _instruct(state, market, rules, i, what):
         if j >= 0 and op == CANCEL_ORDER:
             cancel(state, rules, i, j)
         elif j >= 0:
-            c = price_column(state, market, i, state.orders[i, j, SIDE], what[I_RULE], what[I_COL])
+            c = price_column(state, i, state.orders[i, j, SIDE], what[I_RULE], what[I_COL])
             amend(state, rules, i, j, c, what[I_SIZE])
 
 
@@ -1047,7 +1045,7 @@ def settle(state, i, value):
 
 @njit(cache=True)
 def liquidation(state, market, rules, i):
-    """What the position would bring now, 1e-6 dollar: sold level by level to who bids, fees paid; 0 for what nobody buys."""
+    """What the position would bring now, 1e-6 dollar: sold level by level, fees paid; 0 for what nobody buys."""
     account = state.account
     left = abs(account[i, POSITION])
     side = 0 if account[i, POSITION] > 0 else 1

@@ -26,7 +26,7 @@ F64 = NDArray[np.float64]
 BATCH: Final = 2048
 # Times at which a fill is looked at again, s.
 MARKOUTS: Final = (1, 10, 60)
-_ENOUGH: Final = Limits(
+ENOUGH: Final = Limits(
     cash=Money(10**15), max_position=Size(2**40), max_order=Size(2**40), orders=1
 )  # a study asks what is filled, not what can be paid
 
@@ -87,6 +87,7 @@ class Outcome(NamedTuple):
 
     orders: Orders
     fills: Fills
+    drift: F64  # cents by which the own side's mid had risen when the order was followed no longer; NaN: not known
 
     def filled_by(self, horizon_us: int) -> I64:
         """Contracts (1e-2) of each order that were filled within a time."""
@@ -112,22 +113,27 @@ def study(
     Account n of the whole study draws by (seed, n).
     """
     parts: list[Outcome] = []
-    sent = blocks = 0
+    sent = 0
     for tape in tapes:
         rules = (assumptions if isinstance(assumptions, Assumptions) else assumptions(tape)).rules()
         for stretch in range(tape.stretches):
             first_us, last_us = tape.span_us(stretch)
-            for starts, sides in _batches(first_us, last_us, plan):
-                part = _play(tape, stretch, plan, rules, starts, sides, seed=seed, first=sent)
+            played = []
+            for starts, sides in batches(first_us, last_us, plan):
+                played.append(_play(tape, stretch, plan, rules, starts, sides, seed=seed, first=sent))
                 sent += len(starts)
-                parts.append(_renumbered(part, sum(len(p.orders.size) for p in parts), blocks))
-            blocks += (last_us - first_us) // 300_000_000 + 1
+            parts.append(_joined(played))
             progress(round((last_us - first_us) / 1e6))
-    if not parts:
-        return empty()
-    orders = Orders(*(np.concatenate(columns) for columns in zip(*(part.orders for part in parts), strict=True)))
-    fills = Fills(*(np.concatenate(columns) for columns in zip(*(part.fills for part in parts), strict=True)))
-    return Outcome(orders, fills)
+    return concatenated(parts)
+
+
+def _joined(played: Sequence[Outcome]) -> Outcome:
+    """Batches of one stretch, whose blocks are numbered together already."""
+    if len(played) == 1:
+        return played[0]
+    blocks = [part.orders.block for part in played]
+    whole = concatenated(played)
+    return whole._replace(orders=whole.orders._replace(block=np.concatenate(blocks))) if blocks else whole
 
 
 def empty() -> Outcome:
@@ -135,11 +141,12 @@ def empty() -> Outcome:
     nothing = np.zeros(0, np.int64)
     return Outcome(
         Orders(*[nothing] * len(Orders._fields)),
-        Fills(*[nothing] * 4, np.zeros(0, np.bool_), np.zeros((0, len(MARKOUTS)))),
+        Fills(nothing, nothing, nothing, nothing, np.zeros(0, np.bool_), np.zeros((0, len(MARKOUTS)))),
+        np.zeros(0),
     )
 
 
-def _batches(first_us: int, last_us: int, plan: Plan) -> Iterator[tuple[I64, I64]]:
+def batches(first_us: int, last_us: int, plan: Plan) -> Iterator[tuple[I64, I64]]:
     """Moments and sides of the orders, a batch at a time."""
     moments = np.arange(first_us, last_us, plan.every_us, dtype=np.int64)
     starts = np.repeat(moments, len(plan.sides))
@@ -150,7 +157,19 @@ def _batches(first_us: int, last_us: int, plan: Plan) -> Iterator[tuple[I64, I64
 
 def _renumbered(part: Outcome, rows: int, blocks: int) -> Outcome:
     orders = part.orders._replace(block=part.orders.block + blocks)
-    return Outcome(orders, part.fills._replace(order=part.fills.order + rows))
+    return Outcome(orders, part.fills._replace(order=part.fills.order + rows), part.drift)
+
+
+def concatenated(parts: Sequence[Outcome]) -> Outcome:
+    """One study of several; their blocks and orders are numbered on."""
+    if not parts:
+        return empty()
+    rows = np.cumsum([0, *[len(part.orders.size) for part in parts]])
+    blocks = np.cumsum([0, *[int(part.orders.block.max(initial=-1)) + 1 for part in parts]])
+    moved = [_renumbered(part, int(row), int(block)) for part, row, block in zip(parts, rows, blocks, strict=False)]
+    orders = Orders(*(np.concatenate(columns) for columns in zip(*(part.orders for part in moved), strict=True)))
+    fills = Fills(*(np.concatenate(columns) for columns in zip(*(part.fills for part in moved), strict=True)))
+    return Outcome(orders, fills, np.concatenate([part.drift for part in moved]))
 
 
 def instructions(starts: I64, sides: I64, plan: Plan, tape: Tape) -> I64:
@@ -174,7 +193,7 @@ def _play(
     stops = np.minimum(starts + plan.horizon_us, last_us)
     rows = 16
     while True:
-        state = new_accounts(count, tape.columns, _ENOUGH, seed=seed, log=rows, first=first)
+        state = new_accounts(count, tape.columns, ENOUGH, seed=seed, log=rows, first=first)
         market, bid, ask = _seat(tape, stretch, plan, state, starts)
         if plan.grid_us is None:
             kernel.play(state, market, rules, what, spans, stops)
@@ -188,9 +207,7 @@ def _play(
     return _outcome(tape, stretch, plan, state, starts, sides, last_us, np.flatnonzero(quoted), bid, ask)
 
 
-def _seat(
-    tape: Tape, stretch: int, plan: Plan, state: kernel.State, starts: I64
-) -> tuple[kernel.Market, I64, I64]:
+def _seat(tape: Tape, stretch: int, plan: Plan, state: kernel.State, starts: I64) -> tuple[kernel.Market, I64, I64]:
     """Put the accounts where they begin; the columns of the touch they see there."""
     if plan.grid_us is None:
         market = market_of(tape)
@@ -253,7 +270,9 @@ def _outcome(
     marks = markouts(tape, stretch, fill[:, kernel.AT], side[which], own)
     maker = fill[:, kernel.KIND] == kernel.MADE
     fills = Fills(which.astype(np.int64), fill[:, kernel.AT] - sent[which], own, fill[:, kernel.L_SIZE], maker, marks)
-    return Outcome(orders, fills)
+    later = mids(tape, stretch, np.minimum(sent + plan.horizon_us, last_us))
+    drift = (np.where(side == 0, later, 2 * DOLLAR - later) - mid) / 200
+    return Outcome(orders, fills, drift)
 
 
 def markouts(tape: Tape, stretch: int, us: I64, side: I64, own_price: I64) -> F64:

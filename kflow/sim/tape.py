@@ -125,7 +125,7 @@ def compile_tape(market: str, stretches: Sequence[Stretch], grid: Grid, facts: d
     wrong = _replay(us, kind, side, col, size, spans, starts, keys, code, books, top)
     if wrong >= 0:
         raise DataError(
-            f"{market}: event {wrong} of its tape leaves a level below nothing or beyond {LEVEL_LIMIT // 100:,} contracts",
+            f"{market}: event {wrong} leaves a level below nothing or beyond {LEVEL_LIMIT // 100:,} contracts",
             hint="messages were lost before it: kflow replay verify",
         )
     price = np.array(grid.prices(), np.int32)
@@ -236,7 +236,7 @@ def _replay(us, kind, side, col, size, spans, starts, keys, code, books, top):
 
 
 class GridTape(NamedTuple):
-    """A stretch in equal steps: the book at each, and what was traded and withdrawn at each price since the step before.
+    """A stretch in equal steps: the book at each, and what was traded and withdrawn at each price since the last.
 
     Step t lies at start_us + t * step_us; events up to and including that moment are in it.
     """

@@ -16,15 +16,25 @@ levels for good, and is a trade of the tape: who simulates the same order takes 
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from kflow.exchange.crowd import Crowd
 from kflow.exchange.matching import OrderBook
 from kflow.exchange.orders import Execution, Order
+from kflow.exchange.presets import PRESETS
 from kflow.market.events import Level, Side
-from kflow.sim.tape import Stretch
-from kflow.units import Price, Size
+from kflow.market.times import US_PER_S
+from kflow.sim.tape import Stretch, compile_tape
+from kflow.testing.fifo import Probes
+from kflow.testing.venue import MARKET, START_US, listing
+from kflow.units import CONTRACT, DOLLAR, Price, Size
+
+_PROBE: Final = Size(CONTRACT)
+_LOOK_S: Final = 0.5
 
 
 class OwnFill(NamedTuple):
@@ -105,3 +115,40 @@ def _others(book: OrderBook) -> tuple[list[Level], list[Level]]:
             if left:
                 levels[side].append((price, Size(left)))
     return levels
+
+
+def crowd_probes(
+    seed: int, *, preset: str = "busy", seconds: float = 120.0, every_s: float = 4, hold_s: float = 20
+) -> Probes:
+    """A market of the synthetic crowd, and what became of orders of one contract that joined either touch.
+
+    One every `every_s` on each side, there for `hold_s`; so small that they are hardly in each other's way.
+    """
+    rng = np.random.default_rng((seed, 7))
+    entry, crowd, now_us = listing(), Crowd(PRESETS[preset], rng), START_US
+    book = OrderBook(entry.grid)
+    market = crowd.add(entry, float(rng.uniform(0.2, 0.8)), book, seconds_left=math.inf)
+    tape = EngineTape(book, now_us)
+    waiting: deque[tuple[Order, int]] = deque()
+    ended: list[tuple[Order, int, int]] = []
+    for look in range(round(seconds / _LOOK_S)):
+        while waiting and now_us - waiting[0][1] >= hold_s * US_PER_S:
+            order, start_us = waiting.popleft()
+            ended.append((order, start_us, tape.cancel(order, now_us)))
+        for side in Side if look % round(every_s / _LOOK_S) == 0 else ():
+            touch = market.find_touch(side)
+            order = Order(side, Price(DOLLAR - touch if side else touch), _PROBE, owner=tape, post_only=True)
+            start_us = tape.submit(order, now_us) if touch else now_us
+            if order.resting:
+                waiting.append((order, start_us))
+        for event in crowd.plan(_LOOK_S):
+            for execution in crowd.act(event):
+                tape.note(execution, now_us + int(event.at * _LOOK_S * US_PER_S))
+        now_us += round(_LOOK_S * US_PER_S)
+    done_us = {fill.order: fill.us for fill in tape.fills if fill.order.filled == _PROBE}
+    rows = [
+        (start_us, until_us, order.side, entry.grid.index(order.price), _PROBE, done_us.get(order, -1))
+        for order, start_us, until_us in ended
+    ]
+    columns = np.array(rows, np.int64).reshape(-1, 6).T
+    return Probes(compile_tape(MARKET, [tape.stretch()], entry.grid, {}), *[column.copy() for column in columns])

@@ -60,7 +60,7 @@ class Probes:
     def _played(self, part: slice, market: kernel.Market, rules: kernel.Rules) -> I64:
         start_us, count = self.start_us[part], len(self.start_us[part])
         limits = Limits(cash=Money(10**12), orders=1)
-        state = new_accounts(count, self.tape.columns, limits, seed=part.start, log=1)
+        state = new_accounts(count, self.tape.columns, limits, first=part.start, log=1)
         kernel.seat_all(state, market, np.zeros(count, np.int64), start_us)
         plan = np.zeros((count, kernel.INSTRUCTION), np.int64)
         plan[:, kernel.I_AT], plan[:, kernel.I_SIDE] = start_us, self.side[part]

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kflow.market.grid import Grid
-from kflow.sim import kernel
-from kflow.sim.accounts import Limits, market_of, new_accounts
-from kflow.sim.fills import Assumptions
 from kflow.sim.tape import Stretch, Tape, compile_tape
-from kflow.testing.plain_sim import PlainSimulator
 from kflow.units import DOLLAR, Price, Size
 
 CENTS = Grid.named("linear_cent")
@@ -55,6 +51,27 @@ def tape_of(
 ) -> Tape:
     """A tape of one such stretch."""
     return compile_tape("MADE", [stretch_of(yes, no, changes, prints)], grid, {})
+
+
+def frozen(
+    yes: Sequence[tuple[int, int]], no: Sequence[tuple[int, int]], seconds: int = 60, grid: Grid = CENTS
+) -> Tape:
+    """A book that stays as it is while time passes: an event that changes nothing, every second from 1 s on."""
+    price = int(grid.prices()[0])
+    return tape_of(yes, no, [(second * 1_000_000, 0, price, 0, 0) for second in range(1, seconds + 1)], grid=grid)
+
+
+def mirrored(tape: Tape) -> Tape:
+    """YES for NO and NO for YES, on a grid that is its own mirror."""
+    arrays, last = tape.arrays, tape.columns - 1
+    assert (arrays.price + arrays.price[::-1] == DOLLAR).all()
+    turned = arrays._replace(
+        code=arrays.code ^ np.uint8(4),
+        col=(last - arrays.col).astype(np.int16),
+        books=np.ascontiguousarray(arrays.books[:, ::-1, ::-1]),
+        top=np.ascontiguousarray(last - arrays.top[:, ::-1]).astype(np.int16),
+    )
+    return Tape(tape.market, turned, tape.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,113 +156,3 @@ def random_tape(
         if market.changes:
             made.append(stretch_of(market.start[0], market.start[1], market.changes, market.prints))
     return compile_tape("RANDOM", made, grid, {})
-
-
-# (µs, what, order's number, side, column, size, flags, time to live)
-Instruction = tuple[int, int, int, int, int, int, int, int]
-
-
-def random_plan(rng: np.random.Generator, tape: Tape, stretch: int, count: int) -> list[Instruction]:
-    """Instructions between the first and the last event, half of them at the very µs of an event."""
-    first, behind = tape.arrays.bounds[stretch]
-    us = tape.arrays.us[first:behind]
-    times = np.where(rng.random(count) < 0.5, rng.choice(us, count), rng.integers(us[0], us[-1] + 1, count))
-    plan: list[Instruction] = []
-    placed = 0
-    for at in np.sort(times).tolist():
-        what = int(rng.choice([kernel.PLACE, kernel.CANCEL_ORDER, kernel.AMEND_ORDER, kernel.CANCEL_ALL], p=_OFTEN))
-        event = int(np.searchsorted(tape.arrays.us, at, "right")) - 1
-        touch = int(rng.choice(tape.arrays.top[event]))
-        col = int(np.clip(touch + rng.integers(-2, 3), 0, tape.columns - 1))
-        if what == kernel.PLACE and rng.random() < 0.02:
-            col = int(rng.choice([-1, tape.columns]))
-        size = int(rng.choice([100, 350, 500, 1_999, 2_000, 2_500, 4_000, 9_999, 0, 1], p=_SIZES))
-        flags = int(rng.choice([0, kernel.IOC, kernel.POST_ONLY, kernel.REDUCE_ONLY, kernel.IOC | kernel.REDUCE_ONLY]))
-        ttl = int(rng.choice([0, 0, 0, 1, 300_000, 5_000_000]))
-        of = max(placed - int(rng.geometric(0.4)), 0)
-        plan.append((at, what, of, int(rng.integers(2)), col, size, flags, ttl))
-        placed += what == kernel.PLACE
-    return plan
-
-
-_OFTEN = (0.62, 0.16, 0.2, 0.02)
-_SIZES = (0.18, 0.12, 0.14, 0.1, 0.1, 0.1, 0.14, 0.06, 0.02, 0.04)
-
-
-def as_array(plan: Sequence[Instruction]) -> kernel.I64:
-    """As the kernel reads it."""
-    rows = np.zeros((len(plan), kernel.INSTRUCTION), np.int64)
-    fields = (
-        kernel.I_AT,
-        kernel.I_OP,
-        kernel.I_OF,
-        kernel.I_SIDE,
-        kernel.I_COL,
-        kernel.I_SIZE,
-        kernel.I_FLAGS,
-        kernel.I_TTL,
-    )
-    if plan:
-        rows[:, fields] = plan
-    return rows
-
-
-def carry_out(simulator: PlainSimulator, what: Instruction) -> None:
-    """One instruction of a plan, at its moment."""
-    at, kind, of, side, col, size, flags, ttl = what
-    simulator.run(at)
-    if kind == kernel.PLACE:
-        simulator.place(side, col, size, flags, ttl)
-    elif kind == kernel.CANCEL_ORDER:
-        simulator.cancel(of)
-    elif kind == kernel.AMEND_ORDER:
-        simulator.amend(of, col, size)
-    else:
-        for order in list(simulator.slots):
-            if order is not None:
-                simulator.cancel(order.number)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One account's way over one stretch: all that decides it."""
-
-    tape: Tape
-    plan: list[Instruction]
-    assumptions: Assumptions
-    limits: Limits
-    stretch: int = 0
-    seed: int = 0
-    number: int = 0
-    verbose: bool = False
-
-    @property
-    def start_us(self) -> int:
-        return self.tape.span_us(self.stretch)[0]
-
-    @property
-    def stop_us(self) -> int:
-        return self.tape.span_us(self.stretch)[1]
-
-    def compiled(self) -> kernel.State:
-        """By the kernel."""
-        log = 64 + 64 * len(self.plan)
-        state = new_accounts(1, self.tape.columns, self.limits, seed=self.seed, log=log, first=self.number)
-        market = market_of(self.tape)
-        rules = self.assumptions.rules(verbose=self.verbose)
-        kernel.seat(state, market, 0, self.stretch, self.start_us)
-        spans = np.array([[0, len(self.plan)]], np.int64)
-        kernel.play(state, market, rules, as_array(self.plan), spans, np.array([self.stop_us], np.int64))
-        kernel.run(state, market, rules, 0, self.stop_us)  # a plan ends when no order is open
-        return state
-
-    def plain(self) -> PlainSimulator:
-        """By the plain simulator."""
-        simulator = PlainSimulator(
-            self.tape, self.assumptions, self.limits, seed=self.seed, number=self.number, verbose=self.verbose
-        )
-        simulator.seat(self.stretch, self.start_us)
-        for instruction in self.plan:
-            carry_out(simulator, instruction)
-        simulator.run(self.stop_us)
-        return simulator

@@ -1,0 +1,102 @@
+"""Charts: in the terminal as bars of text, in files as PNG or SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from kflow.errors import ConfigError, UsageError
+
+_WIDTH: Final = 40
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+# Okabe and Ito's colours, told apart by colour-blind eyes.
+_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+class Series(NamedTuple):
+    """A line of a chart: x, y, and how unsure each y is (None: not known)."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    error: Sequence[float | None]
+
+
+class Panel(NamedTuple):
+    """One picture: what it shows, its axes, its lines."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Series]
+    share: bool = False  # y lies in [0, 1]
+
+
+def bars(rows: Sequence[tuple[str, float | None, float | None]]) -> list[str]:
+    """Shares as bars: (label, share, standard error) each a line."""
+    width = max((len(label) for label, _, _ in rows), default=0)
+    lines = []
+    for label, share, error in rows:
+        if share is None:
+            lines.append(f"{label:<{width}}  —")
+            continue
+        eighths = round(min(max(share, 0.0), 1.0) * _WIDTH * 8)
+        bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+        sure = f" ± {100 * error:.1f}" if error is not None else ""
+        lines.append(f"{label:<{width}}  {bar:<{_WIDTH}} {100 * share:5.1f}{sure} %")
+    return lines
+
+
+def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
+    """Write panels beside each other. Raises UsageError (neither .png nor .svg), ConfigError (matplotlib, disk)."""
+    if path.suffix not in (".png", ".svg"):
+        raise UsageError(f"a plot is a .png or an .svg, not {path.name}", hint="--plot fills.svg")
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise ConfigError("plots need matplotlib, which is not installed", hint="pip install 'kflow[plot]'") from None
+    mpl.use("agg")
+    # The same numbers give the same file.
+    mpl.rcParams["svg.hashsalt"] = "kflow"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False, layout="constrained"
+    )
+    for axis, panel in zip(axes[0], panels, strict=True):
+        _draw_panel(axis, panel)
+    figure.supxlabel(caption, fontsize=7, color="#555555")
+    try:
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}", hint="choose another --plot") from None
+    finally:
+        pyplot.close(figure)
+
+
+def _draw_panel(axis: Any, panel: Panel) -> None:
+    scale = 100 if panel.share else 1
+    for line, colour in zip(panel.lines, _COLOURS * 3, strict=False):
+        known = [
+            (x, y * scale, (e or 0) * scale)
+            for x, y, e in zip(line.x, line.y, line.error, strict=True)
+            if y is not None
+        ]
+        if known:
+            x, y, error = zip(*known, strict=True)
+            axis.errorbar(x, y, yerr=error, label=line.name, color=colour, marker="o", markersize=4, capsize=2, lw=1.4)
+    axis.set_xscale("log")
+    ticks = sorted({x for line in panel.lines for x in line.x})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_title(panel.title, fontsize=10)
+    axis.set_xlabel(panel.x_label)
+    axis.set_ylabel(panel.y_label)
+    if panel.share:
+        axis.set_ylim(0, 100)
+    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)

@@ -1,0 +1,360 @@
+"""`kflow simulate`: what an order would have got, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from kflow.cli import render
+from kflow.cli.tapes import FromOption, MarketOption, SessionsOption, SourceOption, load_tapes
+
+if TYPE_CHECKING:
+    from kflow.sim.assume import Chosen
+    from kflow.sim.fills import Assumptions
+    from kflow.sim.study import Outcome, Plan
+    from kflow.sim.tape import Tape
+
+_SIDES: Final = {"both": (0, 1), "yes": (0,), "no": (1,)}
+
+
+def simulate(
+    context: typer.Context,
+    order_size: Annotated[
+        list[str] | None, typer.Option("--order-size", metavar="N", help="Contracts; may be repeated. Default: 10.")
+    ] = None,
+    side: Annotated[str, typer.Option(metavar="both|yes|no", help="Which outcome is bought.")] = "both",
+    price: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE", help="join the best bid, improve it by a tick, cross the spread, or a price: 0.45."
+        ),
+    ] = "join",
+    horizon: Annotated[
+        list[float] | None, typer.Option(metavar="S", help="Seconds; may be repeated. Default: 1, 10 and 60.")
+    ] = None,
+    every: Annotated[float, typer.Option(metavar="S", help="Seconds between two orders.")] = 1.0,
+    immediate: Annotated[bool, typer.Option("--ioc", help="What is not filled at once is cancelled.")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="queue, probabilistic or touch; may be repeated. The band is always shown."),
+    ] = None,
+    latency: Annotated[
+        str, typer.Option(metavar="MS", help="home, none, calibrated, 50, or place/cancel/data: 50/50/20.")
+    ] = "home",
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of kflow calibrate; without one the queue is pro rata.")
+    ] = None,
+    walk_from: Annotated[
+        float, typer.Option(metavar="N", help="Smaller orders that cross are filled at the touch only; 0: all walk.")
+    ] = 20.0,
+    grid: Annotated[
+        float | None, typer.Option(metavar="MS", help="Also on a decision grid, and the difference to every event.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="day", help="Cut the results by UTC day.")] = None,
+    sessions: SessionsOption = None,
+    paths: FromOption = None,
+    market: MarketOption = None,
+    source: SourceOption = "tables",
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of every draw.")] = 0,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the charts as .png or .svg.")] = None,
+    trace: Annotated[int | None, typer.Option(metavar="N", help="Tell the life of order N, event by event.")] = None,
+    form: render.FormatOption = None,
+    as_json: render.JsonOption = False,
+) -> None:
+    """Say what an order would have got on recorded books: when, at what price, with what fees, and how sure."""
+    chosen = render.chosen(form, as_json)
+    run = _Run(side, price, horizon or [1.0, 10.0, 60.0], every, immediate, walk_from, seed)
+    sizes = [_contracts(text) for text in order_size or ["10"]]
+    picks = _picks(model or ["queue"], latency, calibration)
+    if by not in (None, "day"):
+        _refuse(f"--by {by} is nothing to cut by", "--by day")
+    tapes = load_tapes(context, sessions, paths, market, source=source)
+    if trace is not None:
+        _tell(run, tapes, sizes[0], picks[0], trace, chosen)
+        return
+    found = _results(run, tapes, sizes, picks, grid, by)
+    whole = {**run.told(), "assumptions": run.assumptions(tapes, picks), "tapes": _tapes(tapes), "results": found}
+    _show(whole, chosen)
+    if plot is not None:
+        _draw(whole, plot)
+
+
+class _Run:
+    """What was asked for, the same for every size and model."""
+
+    def __init__(
+        self,
+        side: str,
+        price: str,
+        horizons: Sequence[float],
+        every: float,
+        immediate: bool,
+        walk_from: float,
+        seed: int,
+    ) -> None:
+        from kflow.units import parse_price
+
+        if side not in _SIDES:
+            _refuse(f"there is no side {side}", "both, yes or no")
+        if min(horizons) <= 0 or max(horizons) > 86_400 or not 0.001 <= every <= 86_400 or walk_from < 0:
+            _refuse("times are above 0 and at most a day", "--horizon 60 --every 1")
+        self.side, self.horizons, self.every, self.immediate, self.seed = side, sorted(horizons), every, immediate, seed
+        self.walk_from = walk_from
+        self.where = price if price in ("join", "improve", "cross") else "join"
+        self.price = None if price == self.where else parse_price(price)
+
+    def plan(self, size: int, grid_ms: float | None = None) -> Plan:
+        from kflow.sim.study import Plan
+        from kflow.units import Size
+
+        return Plan(
+            size=Size(size),
+            where=self.where,  # type: ignore[arg-type]  # one of the three, see __init__
+            price=self.price,
+            sides=_SIDES[self.side],
+            horizon_us=round(self.horizons[-1] * 1e6),
+            every_us=round(self.every * 1e6),
+            immediate=self.immediate,
+            grid_us=None if grid_ms is None else round(grid_ms * 1000),
+        )
+
+    def assume(self, chosen: Chosen, tape: Tape) -> Assumptions:
+        from kflow.replay.tapes import fees_of
+        from kflow.sim.fills import Assumptions
+        from kflow.units import CONTRACT, Size
+
+        return Assumptions(
+            model=chosen.model,
+            latency=chosen.latency,
+            fees=fees_of(tape)[0],
+            walk_from=Size(round(self.walk_from * CONTRACT)),
+        )
+
+    def told(self) -> dict[str, Any]:
+        from kflow.units import format_price
+
+        where = self.where if self.price is None else format_price(self.price)
+        return {
+            "side": self.side,
+            "price": where,
+            "immediate": self.immediate,
+            "every_s": self.every,
+            "seed": self.seed,
+        }
+
+    def assumptions(self, tapes: Sequence[Tape], picks: Sequence[Chosen]) -> dict[str, Any]:
+        from kflow.replay.tapes import fees_of
+
+        first = self.assume(picks[0], tapes[0]).told()
+        return {
+            **first,
+            "models": {pick.model.name: pick.model.about for pick in picks},
+            "calibration": picks[0].calibration,
+            "fees": sorted({fees_of(tape)[1] for tape in tapes}),
+            "trades": sorted({str(tape.facts["trades"]) for tape in tapes}),
+            "orders": "sent where both sides quote; one counts at a horizon if its stretch lasts as long",
+        }
+
+
+def _refuse(text: str, hint: str) -> None:
+    from kflow.errors import UsageError
+
+    raise UsageError(text, hint=hint)
+
+
+def _contracts(text: str) -> int:
+    from kflow.units import parse_size
+
+    size = parse_size(text)
+    if not 0 < size < 2**30:
+        _refuse(f"an order of {text} contracts cannot be", "--order-size 250")
+    return size
+
+
+def _picks(models: Sequence[str], latency: str, calibration: Path | None) -> list[Chosen]:
+    """The models asked for, then the ends of the band."""
+    from kflow.sim.assume import choose, read_calibration
+    from kflow.sim.fills import BAND
+
+    fitted = None if calibration is None else read_calibration(calibration)
+    names = dict.fromkeys([*models, BAND[0], BAND[-1]])
+    return [choose(name, latency, fitted) for name in names]
+
+
+def _results(
+    run: _Run,
+    tapes: Sequence[Tape],
+    sizes: Sequence[int],
+    picks: Sequence[Chosen],
+    grid: float | None,
+    by: str | None,
+) -> list[dict[str, Any]]:
+    from kflow.sim.study import study
+    from kflow.units import CONTRACT
+
+    found: list[dict[str, Any]] = []
+    seconds = round(sum(tape.seconds for tape in tapes))
+    ways = [None] if grid is None else [None, grid]
+    with render.progress("simulate", seconds * len(sizes) * len(picks) * len(ways), unit="s of books") as advance:
+        for size in sizes:
+            for pick in picks:
+                for way in ways:
+                    outcome = study(
+                        tapes,
+                        run.plan(size, way),
+                        lambda tape, pick=pick: run.assume(pick, tape),  # type: ignore[misc]
+                        seed=run.seed,
+                        progress=advance,
+                    )
+                    about = {"contracts": size / CONTRACT, "model": pick.model.name, "grid_ms": way}
+                    found += _summaries(run, outcome, about, by)
+    return found
+
+
+def _summaries(run: _Run, outcome: Outcome, about: dict[str, Any], by: str | None) -> list[dict[str, Any]]:
+    from kflow.sim.report import by_day, summary
+
+    found = [{**about, "day": None, **summary(outcome, run.horizons)}]
+    if by == "day":
+        found += [{**about, "day": day, **summary(part, run.horizons)} for day, part in by_day(outcome)]
+    return found
+
+
+def _tapes(tapes: Sequence[Tape]) -> list[dict[str, Any]]:
+    return [
+        {
+            "market": tape.market,
+            "from": tape.facts.get("source"),
+            "digest": tape.facts.get("digest"),
+            "stretches": tape.stretches,
+            "seconds": round(tape.seconds, 3),
+            "trades": tape.facts["trades"],
+        }
+        for tape in tapes
+    ]
+
+
+# For eyes.
+
+
+def _show(whole: dict[str, Any], form: render.Format) -> None:
+    if form is render.Format.JSON:
+        render.record(whole, form=form)
+        return
+    items = [_line(result) for result in whole["results"]]
+    columns = [name for name in items[0] if any(item[name] not in (None, "") for item in items)]
+    render.rows("results", items, columns=columns, form=form)
+    if form is not render.Format.TABLE:
+        return
+    from kflow.cli.charts import bars
+
+    for result in whole["results"]:
+        if result["day"] is None and result["grid_ms"] is None and result["model"] == whole["results"][0]["model"]:
+            rows = [(f"{h['seconds']:g} s", h["full"], h["full_error"]) for h in result["horizons"]]
+            render.text(f"\nfilled in full, {result['contracts']:g} contracts, {result['model']}")
+            render.text("\n".join(bars(rows)))
+    _note_grid(whole)
+    _note_assumptions(whole)
+
+
+def _line(result: dict[str, Any]) -> dict[str, Any]:
+    line: dict[str, Any] = {"contracts": result["contracts"], "model": result["model"]}
+    line["grid"] = "" if result["grid_ms"] is None else f"{result['grid_ms']:g} ms"
+    line["day"] = result["day"] or ""
+    line["orders"] = result["orders"]
+    for horizon in result["horizons"]:
+        line[f"full_{horizon['seconds']:g}_s"] = _share(horizon["full"], horizon["full_error"])
+    last = result["horizons"][-1]
+    line["share"] = _share(last["share"], last["share_error"])
+    line["ahead"] = result["ahead_contracts"]["p50"]
+    line["to_full_s"] = result["time_to_full_fill_s"]["p50"]
+    line["vwap_¢"] = _fixed(result["vwap_cents"], 2)
+    line["slippage_¢"] = _fixed(result["slippage_cents"], 2)
+    line["fee_¢"] = _fixed(result["fee_cents"], 2)
+    for mark in result["markouts"]:
+        line[f"+{mark['seconds']}_s_¢"] = _fixed(mark["cents"], 2, sign=True)
+    return line
+
+
+def _share(share: float | None, error: float | None) -> str:
+    if share is None:
+        return "—"
+    return f"{100 * share:.1f}" + (f" ±{100 * error:.1f}" if error is not None else "") + " %"
+
+
+def _fixed(value: float | None, places: int, *, sign: bool = False) -> str | None:
+    return None if value is None else f"{value:{'+' if sign else ''}.{places}f}"
+
+
+def _note_grid(whole: dict[str, Any]) -> None:
+    """How far the grid is from every event."""
+    results = whole["results"]
+    for exact in [r for r in results if r["grid_ms"] is None]:
+        for coarse in [r for r in results if r["grid_ms"] is not None]:
+            if all(exact[key] == coarse[key] for key in ("contracts", "model", "day")):
+                pairs = zip(exact["horizons"], coarse["horizons"], strict=True)
+                text = ", ".join(
+                    f"{100 * (b['full'] - a['full']):+.2f} points at {a['seconds']:g} s"
+                    for a, b in pairs
+                    if a["full"] is not None and b["full"] is not None
+                )
+                render.note(
+                    f"{exact['contracts']:g} contracts, {exact['model']}: on the {coarse['grid_ms']:g} ms grid {text}"
+                )
+
+
+def _note_assumptions(whole: dict[str, Any]) -> None:
+    told = whole["assumptions"]
+    seconds = sum(tape["seconds"] for tape in whole["tapes"])
+    render.note(
+        f"on {len(whole['tapes'])} markets, {render.duration(seconds)} of books; trades {', '.join(told['trades'])}"
+    )
+    render.note(
+        f"queue: {told['calibration']} (ahead {told['cancellations_ahead']:g}, power {told['power']:g}); latency "
+        f"{told['latency']}; fees {', '.join(told['fees'])}; touch only below {told['walk_from_contracts']:g} contracts"
+    )
+    render.note("± is one standard error, orders of the same five minutes of a market taken together")
+
+
+def _draw(whole: dict[str, Any], path: Path) -> None:
+    """Fill probability by horizon and size; slippage by size."""
+    from kflow.cli.charts import Panel, Series, draw
+
+    results = [result for result in whole["results"] if result["day"] is None and result["grid_ms"] is None]
+    models = list(dict.fromkeys(result["model"] for result in results))
+    fills, slips = [], []
+    for model in models:
+        own = [result for result in results if result["model"] == model]
+        slips.append(
+            Series(model, *zip(*[(r["contracts"], r["slippage_cents"], r["slippage_error"]) for r in own], strict=True))
+        )
+    for result in results:
+        name = f"{result['contracts']:g}, {result['model']}"
+        points = [(h["seconds"], h["full"], h["full_error"]) for h in result["horizons"]]
+        fills.append(Series(name, *zip(*points, strict=True)))
+    panels = [
+        Panel("Filled in full", "seconds", "% of orders", fills, share=True),
+        Panel("Slippage against the touch", "contracts", "¢ a contract", slips),
+    ]
+    markets = f"{len(whole['tapes'])} markets"
+    draw(
+        path,
+        panels,
+        f"{whole['price']}, {whole['side']}; {markets}; latency {whole['assumptions']['latency']}; ± 1 s.e.",
+    )
+    render.note(f"drawn to {path}")
+
+
+def _tell(run: _Run, tapes: Sequence[Tape], size: int, pick: Chosen, number: int, form: render.Format) -> None:
+    from kflow.cli.story import tell
+    from kflow.sim.trace import trace
+
+    life = trace(tapes, run.plan(size), lambda tape: run.assume(pick, tape), number, seed=run.seed)
+    if form is not render.Format.TABLE:
+        moments = [moment._asdict() for moment in life.moments]
+        render.record({**life._asdict(), "model": pick.model.name, "moments": moments}, form=form)
+        return
+    render.text("\n".join(tell(life, pick.model.name)))

@@ -1,0 +1,150 @@
+"""Tapes of sessions and of recordings in files, compiled once and kept under the data folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from kflow.errors import DataError, Unrepresentable
+from kflow.market.fees import FeeSchedule
+from kflow.market.grid import Grid
+from kflow.replay import recordings
+from kflow.replay.load import Moment, Pick, Source, read_moments, session_markets
+from kflow.replay.recordings import Recording
+from kflow.replay.stretches import build_tape, nothing_in, read_stretches, wanted
+from kflow.sim import cache
+from kflow.sim.tape import Tape
+from kflow.store import sessions
+from kflow.store.postgres import Connection
+from kflow.store.sessions import Session, StoredMarket
+
+Progress = Callable[[int], None]
+# Markets of a session that are read in one pass over it: their events wait in memory.
+_PER_PASS: Final = 32
+_REPORT: Final = 10_000
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Where tapes are kept. `made` and `kept`: how many were compiled, and how many lay there already."""
+
+    root: Path
+    rebuild: bool = False
+    progress: Progress = lambda _: None
+    made: int = 0
+    kept: int = 0
+    # Markets that hold nothing to be simulated on, and why.
+    empty: dict[str, str] = field(default_factory=dict)
+
+    def of_file(self, path: Path, markets: Sequence[str] | None = None) -> list[Tape]:
+        """Tapes of a recording in files. Raises what `recordings.read_recording` does, and UsageError for a market."""
+        source = cache.key_of(file=recordings.fingerprint(path))
+        index = self._index(source)
+        if index is None:
+            recording = recordings.read_recording(path)
+            index = self._store(source, recording, {"source": path.name})
+        return self._take(path.name, index, markets)
+
+    def of_sessions(
+        self, conn: Connection, numbers: Sequence[int], markets: Sequence[str] | None, source: Source
+    ) -> list[Tape]:
+        """Tapes of recorded sessions. Raises UsageError, DataError (a sampled session's tables), DatabaseError."""
+        tapes: list[Tape] = []
+        held = {session.id: session_markets(conn, session.id) for session in sessions.read_sessions(conn, numbers)}
+        if markets is not None:
+            wanted({market for names in held.values() for market in names}, markets)
+        for session in sessions.read_sessions(conn, numbers):
+            chosen = [name for name in held[session.id] if markets is None or name in markets]
+            for at in range(0, len(chosen), _PER_PASS):
+                tapes += self._of_session(conn, session, chosen[at : at + _PER_PASS], source)
+        return tapes
+
+    def _of_session(self, conn: Connection, session: Session, names: Sequence[str], source: Source) -> list[Tape]:
+        state = sessions.read_watermark(conn, session.id)
+        known = {market.ticker: market for market in sessions.read_markets(conn, [session.id])}
+        results = {name: known[name].result for name in names}
+        key = cache.key_of(session=str(session.uuid), offset=state, markets=names, source=source, results=results)
+        index = self._index(key)
+        if index is None:
+            moments = read_moments(conn, session, Pick(markets=frozenset(names)), source=source)
+            stretches, how = read_stretches(self._counted(moments))
+            recording = Recording(f"session {session.id}", stretches, how)
+            recording.grids = {n: Grid.parse(m.price_ranges) for n, m in known.items() if m.price_ranges}
+            recording.facts = {name: _facts(known[name]) for name in names}
+            index = self._store(key, recording, {"source": f"session {session.id}", "session": session.id})
+        return self._take(f"session {session.id}", index, None)
+
+    def _counted(self, moments: Iterator[Moment]) -> Iterator[Moment]:
+        seen = 0
+        for moment in moments:
+            yield moment
+            seen += 1
+            if seen % _REPORT == 0:
+                self.progress(_REPORT)
+        self.progress(seen % _REPORT)
+
+    def _index(self, source: str) -> dict[str, str | None] | None:
+        """Keys of the tapes of a source by market, None for one that holds nothing; None where it is not kept whole."""
+        if self.rebuild:
+            return None
+        try:
+            index: dict[str, str | None] = json.loads((self.root / f"{source}.json").read_text())
+        except (OSError, ValueError):
+            return None
+        whole = all(key is None or (self.root / key / "tape.json").is_file() for key in index.values())
+        return index if whole else None
+
+    def _store(self, source: str, recording: Recording, facts: Mapping[str, Any]) -> dict[str, str | None]:
+        index: dict[str, str | None] = {}
+        for market, raw in sorted(recording.stretches.items()):
+            told = {**facts, **recording.facts.get(market, {})}
+            try:
+                tape = build_tape(market, raw, recording.trades, recording.grids.get(market), told)
+            except DataError as error:
+                index[market] = None
+                self.empty[market] = str(error)
+                continue
+            key = cache.key_of(source=source, market=market)
+            cache.save(tape, self.root, key)
+            index[market] = key
+            self.made += 1
+        (self.root / f"{source}.json").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.root / f"{source}.json").write_text(json.dumps(index))
+        return index
+
+    def _take(self, source: str, index: Mapping[str, str | None], markets: Sequence[str] | None) -> list[Tape]:
+        tapes = []
+        for name in wanted(index, markets):
+            key = index[name]
+            tape = None if key is None else cache.load(self.root, key)
+            if tape is not None:
+                tapes.append(tape)
+        if not tapes and markets is not None:
+            raise nothing_in(source)
+        self.kept += len(tapes)
+        return tapes
+
+
+def _facts(market: StoredMarket) -> dict[str, Any]:
+    close = market.close_time
+    return {
+        "fee_type": market.fee_type,
+        "fee_multiplier": None if market.fee_multiplier is None else str(market.fee_multiplier),
+        "close_us": None if close is None else int(close.timestamp() * 1e6),
+        "result": market.result,
+        "settlement_value_e4": market.settlement_value_e4,
+    }
+
+
+def fees_of(tape: Tape) -> tuple[FeeSchedule, str]:
+    """How a tape's market charges, and where that is from."""
+    kind, multiplier = tape.facts.get("fee_type"), tape.facts.get("fee_multiplier")
+    if kind is None:
+        return FeeSchedule.parse("quadratic", 1), "quadratic x 1: assumed, the recording does not say"
+    try:
+        return FeeSchedule.parse(kind, multiplier or 1), f"{kind} x {multiplier or 1}: recorded"
+    except Unrepresentable:
+        return FeeSchedule.parse("quadratic", 1), f"quadratic x 1: assumed, {kind} has no published formula"
