@@ -13,8 +13,8 @@ error of the time to the fill, cut at the horizon. `log` (shares by ln(1 + size)
 count) are written here. P: share predicted to fill. Brier: share of wrong predictions, which are yes or no. s: mean
 error of the time to the fill, cut at the horizon, of orders that fill in truth or by the model.
 
-Criterion: in each case the Brier score of `calibrated` is within two standard errors of the best one's, paired, by order
-(by market for the engine's).
+Criterion: in each case the Brier score of `calibrated` is within two standard errors of the best one's, paired, by
+order (by market for the engine's).
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ class Bout:
 
     train: Callable[[], Iterator[Lot]]
     test: Callable[[], Iterator[Lot]]
-    horizon_s: float
     alone: bool
     aim: float | None = None  # published share filled
 
@@ -77,7 +76,7 @@ def fifo(name: str, train: int, test: int) -> Bout:
             paths = play(case, min(BATCH, count - first), (list(CASES).index(name), use, batch))
             yield Lot(paths.probes(), paths)
 
-    return Bout(lambda: lots(train, TRAIN), lambda: lots(test, TEST), case.horizon_s, alone=True, aim=case.truth)
+    return Bout(lambda: lots(train, TRAIN), lambda: lots(test, TEST), alone=True, aim=case.truth)
 
 
 def engine(train: int, test: int) -> Bout:
@@ -85,24 +84,15 @@ def engine(train: int, test: int) -> Bout:
         for seed in markets:
             yield Lot(crowd_probes(seed, every_s=1.0, hold_s=HOLD_S))
 
-    return Bout(lambda: lots(range(train)), lambda: lots(range(10_000, 10_000 + test)), HOLD_S, alone=False)
-
-
-def seconds(us: I64, probes: Probes, horizon_s: float) -> F64:
-    """Time to the fill, cut at the horizon."""
-    return np.where(us >= 0, np.minimum((us - probes.start_us) / 1e6, horizon_s), horizon_s)
+    return Bout(lambda: lots(range(train)), lambda: lots(range(10_000, 10_000 + test)), alone=False)
 
 
 def calibrate(bout: Bout) -> Fit:
     lots = [lot.probes for lot in bout.train()]
 
     def losses(ahead: float, power: float) -> F64:
-        model = QUEUE.fitted(ahead, power)
-        errors = []
-        for probes in lots:
-            ours, truth = (seconds(us, probes, bout.horizon_s) for us in (probes.predicted(model), probes.filled_us))
-            errors.append(np.abs(ours - truth) if bout.alone else np.abs(ours - truth).sum(keepdims=True))
-        return np.concatenate(errors)
+        errors = [probes.errors_s(QUEUE.fitted(ahead, power)) for probes in lots]
+        return np.concatenate(errors) if bout.alone else np.array([error.sum() for error in errors])
 
     return fit(losses)
 
@@ -146,52 +136,70 @@ def answers(lot: Lot, calibrated: FillModel) -> dict[str, I64]:
     return {**found, "calibrated": lot.probes.predicted(calibrated)}
 
 
+class Tally:
+    """What every model said of a case's orders, and what is true."""
+
+    def __init__(self, bout: Bout) -> None:
+        self._bout = bout
+        self.orders = self.filled = 0
+        self.wrong: dict[str, list[F64]] = {}  # per order, or per lot
+        self.late: dict[str, list[F64]] = {}
+        self.yes: dict[str, int] = {}
+
+    def add(self, lot: Lot, calibrated: FillModel) -> None:
+        probes, truth = lot.probes, lot.probes.filled_us >= 0
+        self.orders, self.filled = self.orders + len(truth), self.filled + int(truth.sum())
+        for model, us in answers(lot, calibrated).items():
+            miss = ((us >= 0) != truth).astype(np.float64)
+            error = np.abs(probes.wait_s(us) - probes.wait_s(probes.filled_us))
+            self.wrong.setdefault(model, []).append(miss if self._bout.alone else miss.sum(keepdims=True))
+            self.late.setdefault(model, []).append(error[(us >= 0) | truth])
+            self.yes[model] = self.yes.get(model, 0) + int((us >= 0).sum())
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        return {
+            model: {
+                "p": self.yes[model] / self.orders,
+                "brier": float(sum([part.sum() for part in parts])) / self.orders,
+                "s": float(np.concatenate(self.late[model]).mean()),
+            }
+            for model, parts in self.wrong.items()
+        }
+
+    def more(self, model: str, other: str) -> tuple[float, float]:
+        """How much worse a model's Brier score is than another's, and the standard error of that."""
+        units = np.concatenate(self.wrong[model]) - np.concatenate(self.wrong[other])
+        return float(units.sum()) / self.orders, float(units.std() * np.sqrt(len(units))) / self.orders
+
+
 def judge(name: str, bout: Bout) -> dict[str, Any]:
     """Fit, predict, print."""
     began = time.perf_counter()
-    fitted = calibrate(bout)
-    wrong: dict[str, list[F64]] = {}
-    late: dict[str, list[F64]] = {}
-    yes: dict[str, int] = {}
-    filled = orders = 0
+    fitted, tally = calibrate(bout), Tally(bout)
     for lot in bout.test():
-        probes, truth = lot.probes, lot.probes.filled_us >= 0
-        filled, orders = filled + int(truth.sum()), orders + len(truth)
-        for model, us in answers(lot, QUEUE.fitted(fitted.ahead, fitted.power)).items():
-            miss = ((us >= 0) != truth).astype(np.float64)
-            error = np.abs(seconds(us, probes, bout.horizon_s) - seconds(probes.filled_us, probes, bout.horizon_s))
-            wrong.setdefault(model, []).append(miss if bout.alone else miss.sum(keepdims=True))
-            late.setdefault(model, []).append(error[(us >= 0) | truth])
-            yes[model] = yes.get(model, 0) + int((us >= 0).sum())
-    sums = {model: np.concatenate(parts) for model, parts in wrong.items()}
-    rows = {
-        model: {
-            "p": yes[model] / orders,
-            "brier": float(sums[model].sum() / orders),
-            "s": float(np.concatenate(late[model]).mean()),
-        }
-        for model in sums
-    }
+        tally.add(lot, QUEUE.fitted(fitted.ahead, fitted.power))
+    rows = tally.rows()
     best = min(rows, key=lambda model: rows[model]["brier"])
-    more = sums["calibrated"] - sums[best]
-    error = float(more.std() * np.sqrt(len(more)) / orders)
-    within = float(more.sum() / orders) <= 2 * error
-    truth = f"truth {filled / orders:.3f}" + (f", published {bout.aim}" if bout.aim is not None else "")
-    print(f"\n{name}: {truth}, {orders:,} orders, {time.perf_counter() - began:.0f} s")
+    more, error = tally.more("calibrated", best)
+    truth = tally.filled / tally.orders
+    aim = f" (published {bout.aim})" if bout.aim is not None else ""
+    print(f"\n{name}: truth {truth:.3f}{aim}, {tally.orders:,} orders, {time.perf_counter() - began:.0f} s")
     for model, row in rows.items():
         print(f"  {model:18} P {row['p']:.3f}   Brier {row['brier']:.4f}   {row['s']:6.2f} s")
     print(f"  omega {told(fitted.ahead, fitted.ahead_interval, fitted.ahead_identified)}")
     print(f"  n {told(fitted.power, fitted.power_interval, fitted.power_identified)}")
-    print(f"  calibrated within 2 s.e. of the best ({best}, +-{error:.4f}): {'yes' if within else 'no'}", flush=True)
+    verdict = "yes" if more <= 2 * error else "no"
+    print(f"  calibrated within 2 s.e. of the best: {verdict} ({best}, {more:+.4f} +- {error:.4f})", flush=True)
     return {
-        "truth": round(filled / orders, 4),
-        "orders": orders,
+        "truth": round(truth, 4),
+        "orders": tally.orders,
         "omega": round(fitted.ahead, 4),
         "n": round(fitted.power, 4),
         "identified": fitted.identified,
         "best": best,
+        "more": round(more, 5),
         "standard_error": round(error, 5),
-        "within": within,
+        "within": verdict == "yes",
         "models": {model: {key: round(value, 4) for key, value in row.items()} for model, row in rows.items()},
     }
 

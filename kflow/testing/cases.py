@@ -31,20 +31,24 @@ def random_plan(rng: np.random.Generator, tape: Tape, stretch: int, count: int) 
     for at in np.sort(times).tolist():
         what = int(rng.choice([kernel.PLACE, kernel.CANCEL_ORDER, kernel.AMEND_ORDER, kernel.CANCEL_ALL], p=_OFTEN))
         event = int(np.searchsorted(tape.arrays.us, at, "right")) - 1
-        touch = int(rng.choice(tape.arrays.top[event]))
-        col = int(np.clip(touch + rng.integers(-2, 3), 0, tape.columns - 1))
+        side = int(rng.integers(2))
+        near = rng.random() < 0.7  # rather joins a queue than takes
+        touch = int(tape.arrays.top[event][side if near else 1 - side])
+        col = int(np.clip(touch + rng.integers(-1, 2), 0, tape.columns - 1))
         if what == kernel.PLACE and rng.random() < 0.02:
             col = int(rng.choice([-1, tape.columns]))
         size = int(rng.choice([100, 350, 500, 1_999, 2_000, 2_500, 4_000, 9_999, 0, 1], p=_SIZES))
-        flags = int(rng.choice([0, kernel.IOC, kernel.POST_ONLY, kernel.REDUCE_ONLY, 5], p=(0.5, 0.15, 0.2, 0.1, 0.05)))
-        ttl = int(rng.choice([0, 0, 0, 1, 300_000, 5_000_000]))
+        flags = int(
+            rng.choice([0, kernel.IOC, kernel.POST_ONLY, kernel.REDUCE_ONLY, 5], p=(0.6, 0.12, 0.15, 0.09, 0.04))
+        )
+        ttl = int(rng.choice([0, 1, 300_000, 5_000_000], p=(0.75, 0.02, 0.08, 0.15)))
         of = max(placed - int(rng.geometric(0.4)), 0)
-        plan.append((at, what, of, int(rng.integers(2)), col, size, flags, ttl))
+        plan.append((at, what, of, side, col, size, flags, ttl))
         placed += what == kernel.PLACE
     return plan
 
 
-_OFTEN = (0.62, 0.16, 0.2, 0.02)
+_OFTEN = (0.7, 0.12, 0.17, 0.01)
 _SIZES = (0.18, 0.12, 0.14, 0.1, 0.1, 0.1, 0.14, 0.06, 0.02, 0.04)
 
 

@@ -57,6 +57,14 @@ class Probes:
         parts = [slice(first, first + batch) for first in range(0, len(self.start_us), batch)]
         return np.concatenate([self._played(part, market, rules) for part in parts])
 
+    def wait_s(self, filled_us: I64) -> NDArray[np.float64]:
+        """[N] Seconds to the fill, or for as long as an order stays."""
+        return (np.where(filled_us >= 0, filled_us, self.until_us) - self.start_us) / 1e6
+
+    def errors_s(self, model: FillModel) -> NDArray[np.float64]:
+        """[N] By how much the kernel is wrong about that."""
+        return np.abs(self.wait_s(self.predicted(model)) - self.wait_s(self.filled_us))
+
     def _played(self, part: slice, market: kernel.Market, rules: kernel.Rules) -> I64:
         start_us, count = self.start_us[part], len(self.start_us[part])
         limits = Limits(cash=Money(10**12), orders=1)

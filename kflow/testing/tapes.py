@@ -83,6 +83,7 @@ class Shape:
     crossing: float = 0.1  # chance of a bid beyond the middle
     gaps_us: tuple[int, ...] = (1, 40_000, 250_000, 1_000_000, 6_000_000)
     prints: float = 0.1
+    partly: float = 0.33  # chance that some of a removal was traded and the rest withdrawn
 
 
 class _Market:
@@ -117,7 +118,8 @@ class _Market:
         self.changes.append((us, side, self.own(side, col), change, traded))
 
     def _remove(self, us: int, side: int, col: int, size: int) -> None:
-        traded = int(self.rng.choice([0, size, int(self.rng.integers(0, size + 1))]))
+        partly = self.rng.random() < self.shape.partly
+        traded = int(self.rng.integers(0, size + 1) if partly else self.rng.choice([0, size]))
         self._change(us, side, col, -size, traded)
 
     def moment(self, us: int) -> None:

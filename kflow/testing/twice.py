@@ -9,7 +9,7 @@ so its mean is that of the settlement, without what happens after the fill (`exc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -27,7 +27,8 @@ from kflow.market.fees import FeeSchedule, OrderFees
 from kflow.market.times import US_PER_S
 from kflow.sim import kernel
 from kflow.sim.accounts import Limits, market_of, new_accounts
-from kflow.sim.fills import NO_LATENCY, Assumptions, FillModel
+from kflow.sim.fills import MODELS, NO_LATENCY, Assumptions, FillModel
+from kflow.sim.fitting import Fit, fit
 from kflow.sim.tape import Tape, compile_tape
 from kflow.testing.enginetape import EngineTape
 from kflow.testing.venue import MARKET, START_US, listing
@@ -142,7 +143,7 @@ class Quoter:
     sides: tuple[Side, ...] = (Side.YES, Side.NO)
     improves: bool = False  # by a tick, where there is room
     follows: bool = True
-    hold_s: float = 3.0
+    hold_s: float = 1.0
     _quotes: dict[Side, tuple[Order, int]] = field(default_factory=dict, init=False)
 
     def look(self, seat: Seat) -> None:
@@ -254,3 +255,21 @@ def simulate(played: Played, model: FillModel, *, seed: int = 0) -> Fills:
     log = log[(log[:, kernel.KIND] == kernel.TOOK) | (log[:, kernel.KIND] == kernel.MADE)]
     price = played.tape.arrays.price[log[:, kernel.L_COL]].astype(np.int64)
     return Fills(log[:, kernel.OF], log[:, kernel.AT], price, log[:, kernel.L_SIZE], log[:, kernel.L_FEE])
+
+
+def fitted(markets: Sequence[Sequence[Played]]) -> Fit:
+    """The queue's parameters that come nearest to the shares of the orders that were really filled.
+
+    The loss of an order is the squared difference of its shares; what one market saw is one of the fit's cases.
+    """
+
+    def losses(ahead: float, power: float) -> F64:
+        model = MODELS["queue"].fitted(ahead, power)
+        return np.array([sum([_missed(played, model) for played in market]) for market in markets])
+
+    return fit(losses)
+
+
+def _missed(played: Played, model: FillModel) -> float:
+    wrong = played.filled(simulate(played, model)) - played.filled(played.fills)
+    return float(np.sum((wrong / played.orders[:, 3]) ** 2))

@@ -14,10 +14,8 @@ from kflow.testing.plain_sim import PlainSimulator
 
 def assert_equal(state: kernel.State, plain: PlainSimulator) -> None:
     account, orders = state.account[0], state.orders[0]
-    rows = state.log[0, : account[kernel.LOGGED]]
-    for row, (compiled, slow) in enumerate(zip(rows.tolist(), plain.log, strict=False)):
-        assert tuple(compiled) == slow, f"row {row}"
-    assert len(plain.log) == account[kernel.LOGGED]
+    rows = [tuple(row) for row in state.log[0, : account[kernel.LOGGED]].tolist()]
+    assert rows == plain.log
     money = (kernel.CASH, kernel.POSITION, kernel.FEES, kernel.RESERVED, kernel.VOLUME, kernel.PLACED, kernel.NOW)
     assert account[list(money)].tolist() == [
         plain.cash, plain.position, plain.fees, plain.reserved, plain.volume, plain.placed, plain.now
@@ -61,7 +59,7 @@ def test_kernel_equals_the_plain_rules(model: FillModel) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_kernel_equals_the_plain_rules_at_length(model: FillModel) -> None:
-    for seed in range(1_000, 6_000):
+    for seed in range(1_000, 4_000):
         case = random_case(seed, model)
         assert_equal(case.compiled(), case.plain())
 
