@@ -1,6 +1,6 @@
 """How much more do simulated orders earn than the very same orders earned in the local exchange?
 
-python bench/overestimation.py          # 100 markets of a minute for each strategy in two worlds, six minutes
+python bench/overestimation.py          # 100 markets of a minute for each strategy in two worlds, ten minutes
 python bench/overestimation.py --quick  # 16 markets
 
 Each strategy trades a busy made-up market whose crowd meets its orders in the real engine's queues. The same orders are
@@ -11,7 +11,9 @@ martingale whose mean is that of the settlement; fees are the venue's. Errors ar
 are of the true profit's size, so a loss that is told too small is overestimation too.
 
 "on paper": orders that were never placed, simulated on markets that never met them, against what the same strategy
-really earned. What own orders do to others is in the difference, and so is luck, for these are other markets.
+really earned. It tells what own orders do to this crowd: its quotes stop short of a stranger's and leave him to takers
+(docs/realism.md, rule 3), whereas on a tape that knows nothing of him they come to his price, and fill him when m has
+passed it.
 
 Criterion: in the planted world, the calibrated queue is less than 10 % off for makers, for all orders that rest, and
 for all there are.
@@ -129,7 +131,7 @@ def show(world: str, told: Mapping[str, Mapping[str, Mapping[str, float]]]) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markets", type=int, help="in each world (default: 100, quick 16)")
-    parser.add_argument("--quick", action="store_true", help="16 markets, and 12 to fit; two minutes")
+    parser.add_argument("--quick", action="store_true", help="16 markets, and 12 to fit; under two minutes")
     options = parser.parse_args()
     markets = options.markets or (16 if options.quick else 100)
     training = 12 if options.quick else 40

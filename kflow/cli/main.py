@@ -21,6 +21,7 @@ MOUNTS = {
     "watch": Mount("kflow.cli.watch:watch", "Show a running recorder live: ladder, rates, lag, gaps."),
     "replay": Mount("kflow.cli.replay:app", "Give recorded sessions back: verify, export, serve."),
     "simulate": Mount("kflow.cli.simulate:simulate", "Say what an order would have got on recorded books."),
+    "calibrate": Mount("kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known."),
     "tape": Mount("kflow.cli.tape:app", "Compile recordings for the simulator, and show them."),
     "sessions": Mount("kflow.cli.sessions:app", "List and show recorded sessions."),
     "health": Mount("kflow.cli.health:health", "Ask a running recorder how it is."),

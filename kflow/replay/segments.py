@@ -19,7 +19,7 @@ from kflow.errors import ConfigError, DataError
 from kflow.replay.recordings import Recording
 from kflow.replay.stretches import CLOSED, INFERRED, LABELLED, LAST, RawStretch
 
-_DELTAS: Final = ("segment", "exch_ts_us", "side", "price_milli", "delta_centi", "kind")
+_DELTAS: Final = ("segment", "exch_ts_us", "recv_ns", "side", "price_milli", "delta_centi", "kind")
 _TICKERS: Final = ("segment", "exch_ts_us", "volume_centi", "price_e4", "last_size_centi")
 
 
@@ -58,6 +58,7 @@ def _stretch(
         deltas["delta_centi"][rows].astype(np.int64),
     )
     raw = RawStretch(start, np.stack(columns, axis=1), ends=CLOSED if later else LAST)
+    raw.lags = deltas["recv_ns"][rows] // 1000 - deltas["exch_ts_us"][rows]
     raw.labels = deltas["kind"][rows] == 2
     if tickers is not None:
         own = tickers["segment"] == segment.segment

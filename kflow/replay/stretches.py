@@ -37,6 +37,7 @@ class RawStretch:
     trades: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # see sim.trades
     tickers: Any = field(default_factory=list)  # µs, volume, last price, last size
     ends: str = LAST
+    lags: Any = field(default_factory=list)  # µs from the venue's time to receipt, of deltas that tell both
     labels: NDArray[np.bool_] | None = None  # of each delta, whether a taker made it
 
 
@@ -117,6 +118,8 @@ class Stretches:
         market.book.apply(Side(event.side), event.price, event.change)
         market.us = max(market.us, moment.venue_us or 0)
         market.open.deltas.append((market.us, event.side, event.price, event.change))
+        if moment.venue_us is not None:
+            market.open.lags.append(moment.recv_ns // 1000 - moment.venue_us)
 
     def _trade(self, moment: Moment, event: Trade) -> None:
         self.trades += 1
@@ -149,7 +152,12 @@ def build_tape(market: str, raw: Iterable[RawStretch], how: str, grid: Grid | No
     whole = [stretch for stretch in raw if len(stretch.deltas)]
     stretches = [_finished(stretch, how, counts) for stretch in whole]
     grid = grid or Grid.holding(_prices(whole))
-    told = {**facts, "trades": how, **{f"trades_{name}": count for name, count in counts.items()}}
+    told = {
+        **facts,
+        "feed_lag_us": feed_lags(whole),
+        "trades": how,
+        **{f"trades_{name}": count for name, count in counts.items()},
+    }
     return compile_tape(market, stretches, grid, told)
 
 
@@ -180,6 +188,21 @@ def _finished(raw: RawStretch, how: str, counts: dict[str, int]) -> Stretch:
     return Stretch(
         start=raw.start, us=us, side=side8, price=price32, change=change, traded=traded, prints=prints, ends=raw.ends
     )
+
+
+def feed_lags(stretches: Iterable[RawStretch]) -> list[int] | None:
+    """How long frames took, 100 samples ascending: over the fastest of each stretch (its first percentile).
+
+    Clocks differ by more than the way takes (market facts), so no more can be known. None where nothing was stamped.
+    """
+    over = []
+    for stretch in stretches:
+        lags = np.array(stretch.lags, np.int64)
+        if len(lags):
+            over.append(np.maximum(lags - int(np.percentile(lags, 1)), 0))
+    if not over:
+        return None
+    return [int(lag) for lag in np.percentile(np.concatenate(over), (np.arange(100) + 0.5))]
 
 
 def dense_levels(levels: Iterable[Level]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

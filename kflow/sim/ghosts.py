@@ -4,14 +4,17 @@ A ghost is an order that was added at or next to the touch with a size no other 
 When a removal of just that size follows, it was traded whole (so everything ahead of it was gone) or withdrawn. Between
 the two, trades T and cancellations C of its level are known, and so is what was ahead at first, Q. Had it been traded,
 exactly X = Q - T of C were ahead of it; had it been withdrawn, or its stretch ended, not more than that up to the last
-trade, which did not reach it (the interval in which its fate is censored). Own orders with samples of `queue_position` tell X exactly between any two samples.
+trade, which did not reach it (the interval in which its fate is censored). Own orders with samples of `queue_position`
+tell X exactly between any two samples: it is by how much the position fell, less T.
 
 Left out: an order that is first filled in part shows another size afterwards, and is not found again.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,11 +22,12 @@ from numpy.typing import NDArray
 
 from kflow.sim.kernel import _ahead_of
 from kflow.sim.tape import ADD, CANCEL, TRADE, Tape
+from kflow.units import DOLLAR
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-TRADED, WITHDRAWN, LOST = 1, 2, 3
+TRADED, WITHDRAWN, LOST, SAMPLED = 1, 2, 3, 4
 # How far from the touch, in columns, an order may be added and be watched.
 NEAR: Final = 1
 # Cancellations and trades of a ghost's level that are kept; one that lives through more is given up there.
@@ -40,7 +44,8 @@ class Ghosts(NamedTuple):
     front: I64  # Q: shown at its level when it was added
     added_us: I64
     ended_us: I64
-    fate: I64  # TRADED, WITHDRAWN, LOST
+    fate: I64  # TRADED, WITHDRAWN, LOST, SAMPLED
+    rest: I64  # still ahead at the end, where that is known: of samples; else 0
     first: I64  # of its rows below
     behind: I64
     # Rows: a removal of its level each, in order.
@@ -49,7 +54,7 @@ class Ghosts(NamedTuple):
     level: I64  # of the level before it
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return len(self.side)
 
 
@@ -63,7 +68,9 @@ def find_ghosts(tape: Tape) -> Ghosts:
         found = _watch(
             arrays.us, arrays.code, arrays.col, arrays.size, arrays.top, first, behind, unique, arrays.books[key]
         )
-        parts.append((np.full(len(found[0]), stretch, np.int64), *found))
+        facts, kept, owner, rows = found
+        begins, ends, removals = _by_ghost(kept, owner, rows)
+        parts.append((np.full(len(facts), stretch, np.int64), *facts.T, begins, ends, *removals.T))
     return _joined(parts)
 
 
@@ -82,8 +89,9 @@ def _joined(parts: list[tuple[I64, ...]]) -> Ghosts:
     columns = [np.concatenate([part[place] for part in parts]) for place in range(len(parts[0]))]
     counts = [len(part[0]) for part in parts]
     shift = np.repeat(rows[:-1], counts)
-    whole = [*columns[:8], columns[8] + shift, columns[9] + shift, columns[10], columns[11].astype(bool), columns[12]]
-    return Ghosts(*whole)
+    facts, rest, places = columns[:8], np.zeros(sum(counts), np.int64), (columns[8] + shift, columns[9] + shift)
+    removals = columns[10], columns[11].astype(bool), columns[12]
+    return Ghosts(*facts, rest, *places, *removals)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
@@ -94,12 +102,11 @@ def _watch(us, code, col, size, top, first, behind, unique, start):
     count = 0
     for event in range(first, behind):
         count += unique[event - first]
-    facts = np.zeros((count, 9), np.int64)
+    facts = np.zeros((count, 7), np.int64)  # side, column, size, front, added, ended, fate
     open_at = np.full((2, columns), -1, np.int64)  # newest open ghost of a level; each names the one before
     before = np.full(count, -1, np.int64)
     kept = np.zeros(count, np.int64)
     ghosts = 0
-    # Two passes would need no guess; a list grows as it must.
     owner = np.zeros(1024, np.int64)
     rows = np.zeros((1024, 3), np.int64)
     used = 0
@@ -143,30 +150,21 @@ def _watch(us, code, col, size, top, first, behind, unique, start):
     for g in range(ghosts):
         if facts[g, 6] == 0:
             facts[g, 5], facts[g, 6] = us[behind - 1], LOST
-    # Rows by ghost, each ghost's in order.
-    place = np.zeros(ghosts + 1, np.int64)
-    for g in range(ghosts):
+    return facts[:ghosts], kept[:ghosts], owner[:used], rows[:used]
+
+
+@njit(cache=True)
+def _by_ghost(kept, owner, rows):
+    """Rows put together by ghost, each ghost's in order; where each ghost's begin and end."""
+    place = np.zeros(len(kept) + 1, np.int64)
+    for g in range(len(kept)):
         place[g + 1] = place[g] + kept[g]
-    at = place[:ghosts].copy()
-    out = np.zeros((used, 3), np.int64)
-    for row in range(used):
+    at = place[:-1].copy()
+    out = np.zeros((len(rows), 3), np.int64)
+    for row in range(len(rows)):
         out[at[owner[row]]] = rows[row]
         at[owner[row]] += 1
-    found = facts[:ghosts]
-    return (
-        found[:, 0].copy(),
-        found[:, 1].copy(),
-        found[:, 2].copy(),
-        found[:, 3].copy(),
-        found[:, 4].copy(),
-        found[:, 5].copy(),
-        found[:, 6].copy(),
-        place[:ghosts].copy(),
-        place[1:].copy(),
-        out[:, 0].copy(),
-        out[:, 1].copy(),
-        out[:, 2].copy(),
-    )
+    return place[:-1].copy(), place[1:].copy(), out
 
 
 def informative(ghosts: Ghosts) -> I64:
@@ -175,8 +173,9 @@ def informative(ghosts: Ghosts) -> I64:
     Where more was traded than lay ahead, or a traded one needs more withdrawn than was, the size was another order's.
     """
     gone = _between(ghosts, np.where(ghosts.is_trade, 0, ghosts.removed))
-    most = ghosts.front - _between(ghosts, np.where(ghosts.is_trade, ghosts.removed, 0))
-    fits = (most >= 0) & ((ghosts.fate != TRADED) | (most <= gone))
+    most = ghosts.front - ghosts.rest - _between(ghosts, np.where(ghosts.is_trade, ghosts.removed, 0))
+    exact = (ghosts.fate == TRADED) | (ghosts.fate == SAMPLED)
+    fits = (most >= 0) & (~exact | (most <= gone))
     return np.flatnonzero((ghosts.front > 0) & (gone > 0) & fits)
 
 
@@ -189,15 +188,15 @@ def _between(ghosts: Ghosts, amounts: I64) -> I64:
 def losses(ghosts: Ghosts, which: I64, omega: float, power: float) -> F64:
     """How wrong the model is about each ghost: squared, in shares of what was ahead of it, [len(which)].
 
-    Of one that was traded, how far the cancellations that the model puts ahead of it are from X; of another, how far
-    they are above X's upper end. A likelihood of whole orders drawn at random would be sharper, and was tried: it is
-    decided by how improbable the few are that no random draw explains.
+    Of one that was traded or sampled, how far the cancellations that the model puts ahead of it are from X; of another,
+    how far they are above X's upper end.
     """
     return np.asarray(
         _losses(
             ghosts.front,
             ghosts.size,
             ghosts.fate,
+            ghosts.rest,
             ghosts.first,
             ghosts.behind,
             ghosts.removed,
@@ -212,7 +211,7 @@ def losses(ghosts: Ghosts, which: I64, omega: float, power: float) -> F64:
 
 # Not cached: it calls the kernel's, whose change numba's cache would not see.
 @njit
-def _losses(front, own, fate, first, behind, removed, is_trade, level, which, omega, power):
+def _losses(front, own, fate, rest, first, behind, removed, is_trade, level, which, omega, power):
     found = np.zeros(len(which))
     for place in range(len(which)):
         g = which[place]
@@ -229,8 +228,65 @@ def _losses(front, own, fate, first, behind, removed, is_trade, level, which, om
             part = _ahead_of(size, ahead, others, omega, power)
             put += part
             ahead -= part
-        wrong = np.float64(front[g] - traded - put)
-        if fate[g] != TRADED:
+        wrong = np.float64(front[g] - rest[g] - traded - put)
+        if fate[g] == WITHDRAWN or fate[g] == LOST:
             wrong = np.float64(min(front[g] - traded - shown, 0)) if traded else 0.0
         found[place] = (wrong / front[g]) ** 2
     return found
+
+
+class Sample(NamedTuple):
+    """An own order at a moment: what the venue said lies ahead of it. Sizes 1e-2 contract; `price` of its own side."""
+
+    order: str
+    us: int
+    side: int
+    price: int
+    remaining: int
+    ahead: int
+
+
+def ghosts_of_samples(tape: Tape, samples: Sequence[Sample]) -> Ghosts:
+    """What happened between any two samples of one order that lie in one stretch and at one price."""
+    facts: list[tuple[int, ...]] = []
+    rows: list[NDArray[Any]] = []
+    ordered = sorted(samples, key=lambda sample: (sample.order, sample.us))
+    for one, next_ in itertools.pairwise(ordered):
+        if one.order != next_.order or one.price != next_.price:
+            continue
+        stretch = _stretch_of(tape, one.us, next_.us)
+        column = int(np.searchsorted(tape.arrays.price, DOLLAR - one.price if one.side else one.price))
+        if stretch < 0 or column >= tape.columns:
+            continue
+        found = _removals(tape, stretch, one.side, column, one.us, next_.us)
+        done = sum(map(len, rows))
+        ends = (one.us, next_.us, SAMPLED, next_.ahead, done, done + len(found))
+        facts.append((stretch, one.side, column, one.remaining, one.ahead, *ends))
+        rows.append(found)
+    columns = np.array(facts, np.int64).reshape(-1, 11).T
+    whole = np.concatenate(rows) if rows else np.zeros((0, 3), np.int64)
+    return Ghosts(*columns, whole[:, 0], whole[:, 1].astype(bool), whole[:, 2])  # type: ignore[call-arg]
+
+
+def _stretch_of(tape: Tape, first_us: int, last_us: int) -> int:
+    for stretch in range(tape.stretches):
+        begins, ends = tape.span_us(stretch)
+        if begins <= first_us and last_us <= ends:
+            return stretch
+    return -1
+
+
+def _removals(tape: Tape, stretch: int, side: int, column: int, first_us: int, last_us: int) -> I64:
+    """[n, 3] removals of a level after a moment up to another: size, whether traded, the level before."""
+    arrays = tape.arrays
+    begins, ends = arrays.bounds[stretch]
+    key = int(np.searchsorted(arrays.keys, begins + np.searchsorted(arrays.us[begins:ends], first_us), "right")) - 1
+    last = int(begins + np.searchsorted(arrays.us[begins:ends], last_us, "right"))
+    events = np.arange(arrays.keys[key], last)
+    code = arrays.code[events]
+    events = events[((code >> 2 & 1) == side) & (arrays.col[events] == column) & ((code & 3) <= TRADE)]
+    kind, size = arrays.code[events] & 3, arrays.size[events].astype(np.int64)
+    change = np.where(kind == ADD, size, -size)
+    level = int(arrays.books[key, side, column]) + np.cumsum(change) - change
+    wanted = (kind != ADD) & (arrays.us[events] > first_us)
+    return np.stack([size[wanted], (kind == TRADE)[wanted], level[wanted]], axis=1).astype(np.int64)

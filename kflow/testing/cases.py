@@ -140,7 +140,8 @@ SCHEDULES = [
     FeeSchedule(Fraction(1, 7), Fraction(1, 28), balance_precision=Money(10_000), trade_fee_step=Money(100)),
     FeeSchedule.parse("quadratic", 0),
 ]
-LATENCIES = [NO_LATENCY, Latency.constant(20, 10, 5), HOME]
+# The second lets what is sent at an event arrive at the very µs of another: gaps of tapes are 40 and 250 ms.
+LATENCIES = [NO_LATENCY, Latency.constant(35, 245, 5), HOME]
 CALIBRATED = MODELS["queue"].fitted(0.3, 1.7)
 EVERY_MODEL = [*MODELS.values(), CALIBRATED]
 PURSES = [
