@@ -15,19 +15,19 @@ from hftbacktest import GTC, LIMIT, BacktestAsset, ROIVectorMarketDepthBacktest
 from numba import njit
 from numpy.typing import NDArray
 
-# So many answers had not come when the order was to be cancelled: 0, or the two sides do not do the same.
+# Late: answers that had not come when the order was to be cancelled; 0, or the two sides do not do the same.
 DECISIONS, LATE = 0, 1
 
 
 @njit  # type: ignore[untyped-decorator]
-def requote(hbt, step_ns, lag, size, counts):  # type: ignore[no-untyped-def]
-    """Every step cancel the pair of quotes of `lag` steps ago, and join the best bid and the best ask."""
+def requote(hbt, step_ns, size, counts):  # type: ignore[no-untyped-def]
+    """Every step cancel the quotes of the last, and join the best bid and the best ask."""
     decision = 0
     while hbt.elapse(step_ns) == 0:
         hbt.clear_inactive_orders(0)
         depth, orders = hbt.depth(0), hbt.orders(0)
-        if decision >= lag:
-            for number in range(2 * (decision - lag), 2 * (decision - lag) + 2):
+        if decision > 0:
+            for number in range(2 * decision - 2, 2 * decision):
                 order = orders.get(number)
                 if order is not None:
                     if order.cancellable:
@@ -68,7 +68,7 @@ def played(tapes: list[NDArray[np.void]], tick: float, lot: float, schedule: dic
     for events in tapes:
         hbt = market(events, tick, lot, schedule)
         wall, cpu = time.perf_counter(), time.process_time()
-        requote(hbt, schedule["step_ns"], schedule["lag"], schedule["contracts"], counts)
+        requote(hbt, schedule["step_ns"], schedule["contracts"], counts)
         done["wall_s"] += time.perf_counter() - wall
         done["cpu_s"] += time.process_time() - cpu
         values, depth = hbt.state_values(0), hbt.depth(0)

@@ -7,6 +7,7 @@ what is possible, and the band that every result shows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -156,7 +157,7 @@ class Assumptions:
     def rules(self, *, verbose: bool = False) -> kernel.Rules:
         """As the kernel reads them. Raises UsageError for fees whose exact arithmetic does not fit 64 bits."""
         taker, maker = Fraction(self.fees.taker_rate), Fraction(self.fees.maker_rate)
-        denominator = taker.denominator * maker.denominator
+        denominator = math.lcm(taker.denominator, maker.denominator)
         rates = [int(rate * denominator) for rate in (taker, maker)]
         if max(rates) * 25_000_000 * 2**30 >= 2**63:
             raise UsageError(f"fees of {taker} and {maker} are too finely divided to be charged exactly")

@@ -27,8 +27,8 @@ ADD, CANCEL, TRADE, PRINT = 0, 1, 2, 3
 
 # Columns of State.account, [N, ACCOUNT].
 CURSOR, END, NOW, CASH, POSITION, FEES, RESERVED, ARRIVALS, RESTING, DUE, BID, ASK, TAKEN, LOGGED, NEXT = range(15)
-MAX_POSITION, MAX_ORDER, LAST_TRADE, PLACED, VOLUME, LIVED = range(15, 21)
-ACCOUNT: Final = 21
+MAX_POSITION, MAX_ORDER, LAST_TRADE, PLACED, VOLUME, LIVED, LAST_BID, LAST_ASK = range(15, 23)
+ACCOUNT: Final = 23
 
 # Columns of State.orders, [N, K, ORDER].
 ID, STATUS, SIDE, COL, SIZE, LEFT, AHEAD, ARRIVES, CANCELS, AMENDS, AMEND_COL, AMEND_SIZE, EXPIRES, FLAGS = range(14)
@@ -40,9 +40,8 @@ FREE, TRAVELS, RESTS, DONE = 0, 1, 2, 3
 # Flags of an order.
 IOC, POST_ONLY, REDUCE_ONLY = 1, 2, 4
 # Why an order ended.
-FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS, OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED = (
-    range(1, 12)
-)
+FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS = range(1, 7)
+OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED, GONE = range(7, 13)
 
 # Columns of State.log, [N, F, LOG]; kinds of its rows.
 KIND, AT, OF, L_SIDE, L_COL, L_SIZE, L_AHEAD, L_LEFT, L_FEE = range(9)
@@ -368,27 +367,34 @@ def _reached(state, rules, i, j, size, through):
 
 @njit(cache=True)
 def _traded(state, market, rules, i, side, c, size):
-    """Takers took `size` of a side at a column: it meets our better orders first, then the queue there."""
+    """Takers took `size` of a side at a column: it meets our better orders first, best first, then the queue there."""
     account, orders, queue = state.account, state.orders, state.queue
+    touch = rules.model == TOUCH
     left = size
-    for same in range(2):
-        own = 0  # filled of our own orders that lie ahead at this price
-        place = 0
-        while place < account[i, RESTING] and left > 0:
+    while left > 0:
+        best = -1
+        for place in range(account[i, RESTING]):
             j = queue[i, place]
-            col = orders[i, j, COL]
-            meets = orders[i, j, SIDE] == side and (col == c if same else (col > c if side == 0 else col < c))
-            filled = 0
-            if meets:
-                reached = _reached(state, rules, i, j, left - own if same else left, same == 0)
-                if reached > 0:
-                    filled = _fill(state, market, rules, i, j, col, reached, False)
-                if same:
-                    own += filled
-                else:
-                    left -= filled
-            if not (meets and orders[i, j, STATUS] == DONE):
-                place += 1
+            col, limit = orders[i, j, COL], orders[i, best, COL] if best >= 0 else c
+            if orders[i, j, SIDE] == side and (col > limit if side == 0 else col < limit):
+                best = j
+        if best < 0:
+            break
+        reached = _reached(state, rules, i, best, left, True)
+        filled = _fill(state, market, rules, i, best, orders[i, best, COL], reached, False)
+        left -= 0 if touch else filled
+    own = 0  # filled of our own orders that lie ahead at this price
+    place = 0
+    while place < account[i, RESTING] and left > 0:
+        j = queue[i, place]
+        meets = orders[i, j, SIDE] == side and orders[i, j, COL] == c
+        if meets:
+            reached = _reached(state, rules, i, j, left - own, False)
+            if reached > 0:
+                filled = _fill(state, market, rules, i, j, c, reached, False)
+                own += 0 if touch else filled
+        if not (meets and orders[i, j, STATUS] == DONE):
+            place += 1
 
 
 @njit(cache=True)
@@ -673,13 +679,35 @@ def cancel(state, rules, i, j):
 
 @njit(cache=True)
 def amend(state, rules, i, j, c, size):
-    """Ask for another price or remaining size; it travels as an order does."""
-    if state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS:
+    """Ask for another price or remaining size; it travels as an order does. One off the grid is not sent."""
+    open_ = state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS
+    if open_ and 0 <= c < state.depth.shape[2]:
         now = state.account[i, NOW] + _travel(state, i, rules.data)
         when = now + _travel(state, i, rules.place)
         state.orders[i, j, AMENDS] = when
         state.orders[i, j, AMEND_COL], state.orders[i, j, AMEND_SIZE] = c, size
         state.account[i, DUE] = min(state.account[i, DUE], when)
+
+
+@njit(cache=True)
+def _end_open(state, i, reason):
+    """End every order that is open."""
+    for j in range(state.orders.shape[1]):
+        if state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS:
+            _end(state, i, j, reason)
+    state.account[i, DUE] = NEVER
+
+
+@njit(cache=True)
+def _leave(state, i):
+    """Nothing of what an account did on a stretch goes with it to another, but for its money and its position."""
+    account = state.account
+    _end_open(state, i, GONE)
+    if account[i, TAKEN]:
+        state.taken[i] = 0
+        account[i, TAKEN] = 0
+    state.activity[i] = 0.0
+    account[i, LAST_BID] = account[i, LAST_ASK] = -1
 
 
 # Every event.
@@ -689,6 +717,7 @@ def amend(state, rules, i, j, c, size):
 def seat(state, market, i, stretch, us):
     """Put an account on a tape, at a moment of a stretch: everything up to and including it has happened."""
     account = state.account
+    _leave(state, i)
     first, behind = market.bounds[stretch, 0], market.bounds[stretch, 1]
     low, high = first, behind
     while low < high:
@@ -709,7 +738,6 @@ def seat(state, market, i, stretch, us):
             state.depth[i, side, market.col[event]] -= market.size[event]
     account[i, CURSOR], account[i, END], account[i, NOW] = low, behind, us
     account[i, LAST_TRADE] = account[i, LIVED] = us
-    account[i, DUE] = NEVER
     _scan(state, i)
 
 
@@ -813,9 +841,13 @@ def _run(state, market, rules, i, until, idle):
                         if side == 0:
                             while bid >= 0 and depth[i, 0, bid] == 0:
                                 bid -= 1
+                            if bid < 0:
+                                account[i, LAST_BID] = c
                         else:
                             while ask < columns and depth[i, 1, ask] == 0:
                                 ask += 1
+                            if ask == columns:
+                                account[i, LAST_ASK] = c
                         _front(orders, queue, i, resting, side, c)
             if code & 8:
                 break
@@ -834,8 +866,13 @@ def _run(state, market, rules, i, until, idle):
             resting = account[i, RESTING]
     account[i, CURSOR] = cursor
     account[i, BID], account[i, ASK] = bid, ask
-    if account[i, DUE] <= until:
-        _act(state, market, rules, i, until + 1)
+    if cursor < end and us[cursor] <= until:
+        return  # stands where its last order ended
+    last = us[end - 1]
+    if account[i, DUE] <= min(until, last):
+        _act(state, market, rules, i, min(until, last) + 1)
+    if until > last:
+        _end_open(state, i, GONE)  # what follows is not known
     account[i, NOW] = max(until, account[i, NOW])
 
 
@@ -852,10 +889,10 @@ def run(state, market, rules, i, until):
 def seat_on_row(state, market, i, row):
     """Put an account on a row of a grid."""
     account = state.account
+    _leave(state, i)
     account[i, CURSOR], account[i, END] = row, len(market.rows)
     account[i, NOW] = market.start_us + row * market.step_us
     account[i, LAST_TRADE] = account[i, LIVED] = account[i, NOW]
-    account[i, DUE] = NEVER
     account[i, BID], account[i, ASK] = market.top[row, 0], market.top[row, 1]
 
 
@@ -916,6 +953,7 @@ def step(state, market, rules, i):
     account = state.account
     row = account[i, CURSOR] + 1
     if row >= account[i, END]:
+        _end_open(state, i, GONE)
         return False
     now = market.start_us + row * market.step_us
     if account[i, DUE] <= account[i, NOW]:
@@ -925,7 +963,12 @@ def step(state, market, rules, i):
     if account[i, RESTING] and not hazard:
         _pass_row(state, market, rules, i, row)
     account[i, CURSOR] = row
-    account[i, BID], account[i, ASK] = market.top[row, 0], market.top[row, 1]
+    bid, ask = market.top[row, 0], market.top[row, 1]
+    if bid < 0 <= account[i, BID]:
+        account[i, LAST_BID] = account[i, BID]
+    if ask == market.price.shape[0] > account[i, ASK]:
+        account[i, LAST_ASK] = account[i, ASK]
+    account[i, BID], account[i, ASK] = bid, ask
     if account[i, TAKEN]:
         for side in range(2):
             for c in range(state.taken.shape[2]):
@@ -1034,10 +1077,8 @@ def run_all(state, market, rules, until):
 @njit(cache=True)
 def settle(state, i, value):
     """End every order and pay out: `value` of a YES contract, 1e-4 dollar."""
-    account, orders = state.account, state.orders
-    for j in range(orders.shape[1]):
-        if orders[i, j, STATUS] == TRAVELS or orders[i, j, STATUS] == RESTS:
-            _end(state, i, j, SETTLED)
+    account = state.account
+    _end_open(state, i, SETTLED)
     held = account[i, POSITION]
     account[i, CASH] += held * value if held > 0 else -held * (DOLLAR - value)
     account[i, POSITION] = 0
@@ -1045,19 +1086,34 @@ def settle(state, i, value):
 
 @njit(cache=True)
 def liquidation(state, market, rules, i):
-    """What the position would bring now, 1e-6 dollar: sold level by level, fees paid; 0 for what nobody buys."""
+    """What the position would bring now, 1e-6 dollar: sold level by level, fees paid.
+
+    What the book does not take is worth its worst price; where nobody quotes, the last best price that was seen there:
+    a book that is thin or one-sided for a moment is no loss. 0 where nobody was ever seen.
+    """
     account = state.account
     left = abs(account[i, POSITION])
     side = 0 if account[i, POSITION] > 0 else 1
     c = account[i, BID] if side == 0 else account[i, ASK]
+    rest = account[i, LAST_BID] if side == 0 else account[i, LAST_ASK]
     toward = -1 if side == 0 else 1
-    worth = 0
+    worth = np.int64(0)
     while left > 0 and 0 <= c < market.price.shape[0]:
+        if _shown(state, market, i, side, c) > 0:
+            rest = c
         size = min(_available(state, market, rules, i, side, c), left)
         if size > 0:
-            price = np.int64(market.price[c])
-            fee = -(-(rules.taker_rate * price * (DOLLAR - price) * size) // rules.fee_unit) * rules.fee_step
-            worth += max(_own_price(market, side, c) * size - fee, 0)
+            worth += _sold(market, rules, side, c, size)
             left -= size
         c += toward
+    if left > 0 and rest >= 0:
+        worth += _sold(market, rules, side, rest, left)
     return worth
+
+
+@njit(cache=True)
+def _sold(market, rules, side, c, size):
+    """What a sale to bids of a side brings after its fee; never less than nothing."""
+    price = np.int64(market.price[c])
+    fee = -(-(rules.taker_rate * price * (DOLLAR - price) * size) // rules.fee_unit) * rules.fee_step
+    return max(_own_price(market, side, c) * size - fee, 0)

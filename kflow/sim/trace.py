@@ -37,6 +37,7 @@ REASONS: Final = {
     kernel.NO_REST: "immediate or cancel, and nothing more to take",
     kernel.NO_PLACE: "the book does not say at which price",
     kernel.SETTLED: "the market was settled",
+    kernel.GONE: "its stretch of the recording ended",
 }
 
 

@@ -47,6 +47,7 @@ class PlainSimulator(PlainAccount):
         self.draws = Draws(seed, number)
         self.last_us = self.traded_us = self.lived_us = 0
         self.activity = 0.0
+        self.last_best = [-1, -1]  # of each side, where it quoted last before it was empty
         self.book: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self.taken: dict[tuple[int, int], _Taken] = {}
         self._events: Iterator[tuple[int, list[tuple[int, int, int, int]]]] = iter(())
@@ -56,7 +57,7 @@ class PlainSimulator(PlainAccount):
 
     def seat(self, stretch: int, us: int) -> None:
         """Begin at a moment of a stretch: all up to and including it has happened, and nothing is carried over."""
-        self._end_all(k.CANCELLED)
+        self._end_all(k.GONE)
         self.taken.clear()
         arrays = self.tape.arrays
         first, behind = arrays.bounds[stretch].tolist()
@@ -73,6 +74,7 @@ class PlainSimulator(PlainAccount):
                 self._change(kind, side, col, size)
             self._next = next(self._events, None)
         self.now = self.traded_us = self.lived_us = us
+        self.last_best = [-1, -1]
         self.activity = 0.0
 
     def _moments(self, first: int, behind: int) -> Iterator[tuple[int, list[tuple[int, int, int, int]]]]:
@@ -104,7 +106,7 @@ class PlainSimulator(PlainAccount):
             self._next = next(self._events, None)
         self._act(min(until_us, self.last_us) + 1)
         if until_us > self.last_us:  # what follows is not known
-            self._end_all(k.CANCELLED)
+            self._end_all(k.GONE)
         self.now = max(until_us, self.now)
 
     def _change(self, kind: int, side: int, col: int, size: int) -> None:
@@ -117,6 +119,8 @@ class PlainSimulator(PlainAccount):
             book[col] = shown
         else:
             book.pop(col, None)
+            if not book:
+                self.last_best[side] = col
             self.taken.pop((side, col), None)
             for order in self._at(side, col):
                 order.ahead = 0
@@ -160,16 +164,21 @@ class PlainSimulator(PlainAccount):
         taken.us = self.now
 
     def liquidation(self) -> int:
-        """What the position would bring at once, level by level, less fees."""
+        """What the position would bring at once, level by level, less fees; the rest at the worst or last price."""
         left, side = abs(self.position), 0 if self.position > 0 else 1
-        worth = 0
+        worth, rest = 0, self.last_best[side]
         for col in sorted(self.book[side], reverse=side == 0):
+            if not left:
+                break
+            rest = col
             size = min(self._available(side, col), left)
-            if size > 0:
-                fee = self.fee_schedule.trade_fee(Price(self.prices[col]), Size(size), taker=True)
-                worth += max(self._own(side, col) * size - fee, 0)
-                left -= size
-        return worth
+            worth += self._sold(side, col, size)
+            left -= size
+        return worth + (self._sold(side, rest, left) if rest >= 0 else 0)
+
+    def _sold(self, side: int, col: int, size: int) -> int:
+        fee = self.fee_schedule.trade_fee(Price(self.prices[col]), Size(size), taker=True)
+        return max(self._own(side, col) * size - fee, 0)
 
     # Resting orders.
 
@@ -208,6 +217,7 @@ class PlainSimulator(PlainAccount):
     def _traded(self, side: int, col: int, size: int) -> None:
         """A trade meets the better orders first, then what is ahead of those at its price, then them."""
         better = [o for o in self.queue if o.side == side and (o.col > col if side == 0 else o.col < col)]
+        better.sort(key=lambda order: -order.col if side == 0 else order.col)
         if self.assumptions.model.kind == k.TOUCH:
             for order in better + self._at(side, col):
                 self._fill(order, order.col, order.left, taker=False)
@@ -301,7 +311,7 @@ class PlainSimulator(PlainAccount):
     def amend(self, number: int, col: int, size: int) -> None:
         """Ask for another price or remaining size."""
         order = self.orders.get(number)
-        if order is not None and order.status != k.DONE:
+        if order is not None and order.status != k.DONE and 0 <= col < len(self.prices):
             seen = self.now + self.draws.among(self.assumptions.latency.data)
             order.amends = seen + self.draws.among(self.assumptions.latency.place)
             order.amend_to = (col, size)

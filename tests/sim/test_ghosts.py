@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from kflow.errors import DataError
 from kflow.market.events import Level
 from kflow.market.grid import Grid
 from kflow.sim.calibrate import fit_queue, fitted_values, sampled, watch
@@ -114,9 +115,20 @@ def test_the_fit_finds_where_cancellations_fall(draws: int, low: float, high: fl
 
 
 def test_what_is_not_identified_stays_pro_rata() -> None:
-    ahead, power = fitted_values(fit_queue(watch([busy_level(3, 1, events=700)])))
+    """Nobody stands behind these orders, so that every model puts each cancellation ahead of them."""
+    rows: list[Row] = []
+    for turn in range(4):
+        at = 1 + turn * 400_000_000
+        rows += [(at, 731 + turn, 0), (at + 1, -300, 0), (at + 2, -700, 700), (at + 3, -731 - turn, 731 + turn)]
+        rows += [(at + 4, 1000, 0)]
+    ahead, power = fitted_values(fit_queue(watch([tape_of(1000, rows)])))
     assert not ahead.identified
     assert (ahead.value, power.value) == (0.5, 1.0)
+
+
+def test_too_few_orders_are_no_calibration() -> None:
+    with pytest.raises(DataError, match="too few orders show their fate"):
+        fit_queue(watch([tape_of(1000, [(1, 731, 0), (2, -300, 0), (3, -731, 0)])]))
 
 
 def test_own_samples_tell_it_exactly() -> None:

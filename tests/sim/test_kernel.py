@@ -47,13 +47,7 @@ def assert_same(case: Case) -> None:
     assert kernel.liquidation(state, market_of(case.tape), case.assumptions.rules(), 0) == plain.liquidation()
 
 
-TOUCH_STOPS = pytest.mark.xfail(
-    reason="kernel._traded: once the first better order took more than was traded, others of its side get nothing"
-)
-MODELS = [
-    pytest.param(model, id=f"{model.name}-{model.ahead}", marks=[TOUCH_STOPS] if model.kind == kernel.TOUCH else [])
-    for model in EVERY_MODEL
-]
+MODELS = [pytest.param(model, id=f"{model.name}-{model.ahead}") for model in EVERY_MODEL]
 
 
 @pytest.mark.parametrize("model", MODELS)
