@@ -74,7 +74,8 @@ def played(tapes: list[NDArray[np.void]], tick: float, lot: float, schedule: dic
         values, depth = hbt.state_values(0), hbt.depth(0)
         done["fills"] += int(values.num_trades)
         done["contracts"] += float(values.trading_volume)
-        done["touch"].append([round(depth.best_bid, 4), round(depth.best_ask, 4)])
+        bid, ask = np.nan_to_num(depth.best_bid, nan=0.0), np.nan_to_num(depth.best_ask, nan=1.0)  # nobody quotes
+        done["touch"].append([round(float(bid), 4), round(float(ask), 4)])
         hbt.close()
     done["decisions"], done["late"] = counts.tolist()
     return done

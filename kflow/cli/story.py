@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kflow.cli import render
-from kflow.sim.trace import Life, Moment
-from kflow.units import CONTRACT, Money, Price, Size, format_money, format_price, format_size
+from kflow.sim.orders import Moment
+from kflow.sim.trace import Life
+from kflow.units import CONTRACT, Price, Size, format_money, format_price, format_size
 
 _SHOWN = 40  # moments of a queue in full; of a longer one the first and the last
 
@@ -39,13 +40,13 @@ def _line(life: Life, moment: Moment) -> str:
 
 
 def _words(moment: Moment) -> str:
-    size, price = _contracts(moment.size), format_price(Price(moment.price))
+    size, price = _contracts(moment.size), format_price(moment.price)
     ahead = f"{_contracts(moment.ahead)} ahead"
     words = {
         "sent": f"sent at {price}",
         "rests": f"reaches the book and rests at {price}, {ahead}",
-        "took": f"takes {size} at {price}, fee ${format_money(Money(moment.fee))}; {_contracts(moment.left)} left",
-        "filled": f"filled {size} at {price}, fee ${format_money(Money(moment.fee))}; {_contracts(moment.left)} left",
+        "took": f"takes {size} at {price}, fee ${format_money(moment.fee)}; {_contracts(moment.left)} left",
+        "filled": f"filled {size} at {price}, fee ${format_money(moment.fee)}; {_contracts(moment.left)} left",
         "ended": f"over: {moment.reason}",
         "amended": f"amended to {size} at {price}",
         "traded ahead": f"a trade takes {size} from ahead of it; {ahead}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,47 +11,9 @@ from kflow.errors import UsageError
 from kflow.sim import kernel
 from kflow.sim.accounts import market_of, new_accounts
 from kflow.sim.fills import Assumptions
+from kflow.sim.orders import Moment, moment
 from kflow.sim.study import ENOUGH, Plan, batches, instructions
 from kflow.sim.tape import Tape
-
-# What the kernel's numbers mean, in words.
-KINDS: Final = {
-    kernel.SENT: "sent",
-    kernel.ARRIVED: "rests",
-    kernel.TOOK: "took",
-    kernel.MADE: "filled",
-    kernel.ENDED: "ended",
-    kernel.AMENDED: "amended",
-    kernel.QUEUE_TRADED: "traded ahead",
-    kernel.QUEUE_CANCELLED: "cancelled ahead",
-}
-REASONS: Final = {
-    kernel.FILLED: "filled",
-    kernel.CANCELLED: "cancelled",
-    kernel.EXPIRED: "expired",
-    kernel.NO_CASH: "cash does not cover it",
-    kernel.SELF_TRADE: "it meets an own order",
-    kernel.WOULD_CROSS: "post-only, and it would cross",
-    kernel.OVER_SIZE: "larger than allowed",
-    kernel.OVER_POSITION: "the position would be larger than allowed",
-    kernel.NO_REST: "immediate or cancel, and nothing more to take",
-    kernel.NO_PLACE: "the book does not say at which price",
-    kernel.SETTLED: "the market was settled",
-    kernel.GONE: "its stretch of the recording ended",
-}
-
-
-class Moment(NamedTuple):
-    """One row of an order's log. Sizes 1e-2 contract, price of its own side 1e-4 dollar, fee 1e-6 dollar."""
-
-    us: int
-    kind: str
-    price: int
-    size: int
-    ahead: int
-    left: int
-    fee: int
-    reason: str
 
 
 class Life(NamedTuple):
@@ -112,22 +74,6 @@ def _life(
             break
         rows = logged
     prices, side = [int(price) for price in tape.arrays.price], int(sides[0])
-    moments = [_moment(row, prices, side) for row in state.log[0, :logged].tolist()]
+    moments = [moment(row, prices) for row in state.log[0, :logged].tolist()]
     best = prices[bid] if bid >= 0 else 0, prices[ask] if ask < len(prices) else 10_000
     return Life(tape.market, number, int(starts[0]), side, int(plan.size), *best, moments, stop)
-
-
-def _moment(row: list[int], prices: list[int], side: int) -> Moment:
-    column = row[kernel.L_COL]
-    yes = prices[column] if 0 <= column < len(prices) else 0
-    kind = row[kernel.KIND]
-    return Moment(
-        us=row[kernel.AT],
-        kind=KINDS[kind],
-        price=10_000 - yes if side else yes,
-        size=0 if kind == kernel.ENDED else row[kernel.L_SIZE],
-        ahead=row[kernel.L_AHEAD],
-        left=row[kernel.L_LEFT],
-        fee=row[kernel.L_FEE],
-        reason=REASONS[row[kernel.L_SIZE]] if kind == kernel.ENDED else "",
-    )
