@@ -43,6 +43,7 @@ def new_accounts(
         taken=np.zeros((count, 2, columns), np.int32),
         taken_at=np.zeros((count, 2, columns), np.int64),
         random=_counters(seed, first, count),
+        before=np.zeros((count, limits.orders), np.int64),
         log=np.zeros((count, log, kernel.LOG), np.int64),
     )
 

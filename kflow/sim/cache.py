@@ -74,7 +74,7 @@ def load(root: Path, key: str) -> Tape | None:
     try:
         facts = json.loads((folder / _FACTS).read_text())
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in TapeArrays._fields]
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     if facts.get("version") != VERSION:
         return None

@@ -12,7 +12,7 @@ column, for side 1 a lower one.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,13 +22,25 @@ I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
 
+# No function here makes an array, so none has to count who holds one: numba would do it wherever an array is taken out
+# of its tuple, which was nine tenths of the time of a decision. What is small is put into its callers.
+_OPTIONS: Final[dict[str, Any]] = {"cache": True, "_nrt": False}
+_compiled: Any = njit(**_OPTIONS)
+_small: Any = njit(forceinline=True, **_OPTIONS)
+
+
+def _names(first: int, behind: int) -> tuple[int, ...]:
+    """Numbers to call functions with, as NumPy's: of Python's, numba compiles a function anew for each value."""
+    return tuple(np.arange(first, behind))
+
+
 # Events, as in `tape`.
 ADD, CANCEL, TRADE, PRINT = 0, 1, 2, 3
 
 # Columns of State.account, [N, ACCOUNT].
-CURSOR, END, NOW, CASH, POSITION, FEES, RESERVED, ARRIVALS, RESTING, DUE, BID, ASK, TAKEN, LOGGED, NEXT = range(15)
-MAX_POSITION, MAX_ORDER, LAST_TRADE, PLACED, VOLUME, LIVED, LAST_BID, LAST_ASK = range(15, 23)
-ACCOUNT: Final = 23
+CURSOR, END, NOW, CASH, POSITION, FEES, RESERVED, RESTING, DUE, BID, ASK, TAKEN, LOGGED = range(13)
+MAX_POSITION, MAX_ORDER, LAST_TRADE, PLACED, VOLUME, LIVED, LAST_BID, LAST_ASK, SLOTS = range(13, 22)
+ACCOUNT: Final = 22
 
 # Columns of State.orders, [N, K, ORDER].
 ID, STATUS, SIDE, COL, SIZE, LEFT, AHEAD, ARRIVES, CANCELS, AMENDS, AMEND_COL, AMEND_SIZE, EXPIRES, FLAGS = range(14)
@@ -40,13 +52,13 @@ FREE, TRAVELS, RESTS, DONE = 0, 1, 2, 3
 # Flags of an order.
 IOC, POST_ONLY, REDUCE_ONLY = 1, 2, 4
 # Why an order ended.
-FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS = range(1, 7)
-OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED, GONE = range(7, 13)
+FILLED, CANCELLED, EXPIRED, NO_CASH, SELF_TRADE, WOULD_CROSS = _names(1, 7)
+OVER_SIZE, OVER_POSITION, NO_REST, NO_PLACE, SETTLED, GONE = _names(7, 13)
 
 # Columns of State.log, [N, F, LOG]; kinds of its rows.
 KIND, AT, OF, L_SIDE, L_COL, L_SIZE, L_AHEAD, L_LEFT, L_FEE = range(9)
 LOG: Final = 9
-SENT, ARRIVED, TOOK, MADE, ENDED, AMENDED, QUEUE_TRADED, QUEUE_CANCELLED = range(1, 9)
+SENT, ARRIVED, TOOK, MADE, ENDED, AMENDED, QUEUE_TRADED, QUEUE_CANCELLED = _names(1, 9)
 
 # Columns of instructions, [M, INSTRUCTION]; what they do, and where an order's price comes from.
 I_AT, I_OP, I_OF, I_SIDE, I_RULE, I_COL, I_SIZE, I_FLAGS, I_TTL = range(9)
@@ -58,6 +70,7 @@ AT_COLUMN, JOIN, CROSS, IMPROVE = 0, 1, 2, 3
 QUEUE, TOUCH, HAZARD = 0, 1, 2
 
 DOLLAR: Final = 10_000
+(_NOTHING,) = _names(0, 1)
 NEVER: Final = 2**62
 # Of the seed's model: what its chances are capped to, and how long its time bonus grows.
 _LEAST, _MOST, _RAMP_US = 0.01, 0.99, 30_000_000
@@ -97,6 +110,7 @@ class State(NamedTuple):
     taken: I32  # [N, 2, C] what the account took of a level and has not come back
     taken_at: I64  # [N, 2, C]
     random: NDArray[np.uint64]  # [N] counters
+    before: I64  # [N, K] what was ahead of orders, while an event is told of
     log: I64  # [N, F, LOG]
 
 
@@ -120,7 +134,7 @@ class Rules(NamedTuple):
     data: I64
 
 
-@njit(cache=True)
+@_small
 def _uniform(state, i):
     """The account's next number in (0, 1): splitmix64 (Steele, Lea and Flood 2014) of its counter."""
     state.random[i] += np.uint64(0x9E3779B97F4A7C15)
@@ -131,12 +145,12 @@ def _uniform(state, i):
     return (np.float64(z >> np.uint64(11)) + 0.5) / 9007199254740992.0
 
 
-@njit(cache=True)
+@_small
 def _travel(state, i, samples):
     return samples[0] if len(samples) == 1 else samples[int(_uniform(state, i) * len(samples))]
 
 
-@njit(cache=True)
+@_small
 def _note(state, i, kind, j, col, size, fee):
     """Log; what does not fit is counted, so that the caller can make room and play again."""
     row = state.account[i, LOGGED]
@@ -158,7 +172,7 @@ def _note(state, i, kind, j, col, size, fee):
 # The book as an account sees it.
 
 
-@njit(cache=True)
+@_small
 def _shown(state, market, i, side, c):
     """Size of a level: of the account's own book, or of the row it stands on."""
     if len(market.rows):
@@ -166,7 +180,7 @@ def _shown(state, market, i, side, c):
     return np.int64(state.depth[i, side, c])
 
 
-@njit(cache=True)
+@_small
 def _available(state, market, rules, i, side, c):
     """What a level still gives: as shown, less what we took of it and has not come back."""
     shown = _shown(state, market, i, side, c)
@@ -180,7 +194,7 @@ def _available(state, market, rules, i, side, c):
     return max(shown - taken, 0)
 
 
-@njit(cache=True)
+@_small
 def _consume(state, i, side, c, size):
     if state.taken[i, side, c] == 0:
         state.account[i, TAKEN] += 1
@@ -188,7 +202,7 @@ def _consume(state, i, side, c, size):
     state.taken_at[i, side, c] = state.account[i, NOW]
 
 
-@njit(cache=True)
+@_small
 def _limit_taken(state, i, side, c, shown):
     """A level that shrank below what we took has nothing left of it; what comes anew is new."""
     if state.taken[i, side, c] > shown:
@@ -197,7 +211,7 @@ def _limit_taken(state, i, side, c, shown):
             state.account[i, TAKEN] -= 1
 
 
-@njit(cache=True)
+@_compiled
 def _scan(state, i):
     """Find the touch of the account's own book."""
     columns = state.depth.shape[2]
@@ -212,7 +226,7 @@ def _scan(state, i):
 # Money.
 
 
-@njit(cache=True)
+@_small
 def _fee_bound(rules, price, size):
     """No fills of an order may cost more in fees than this, however it is split, but for what `_fill` guards."""
     rate = max(rules.taker_rate, rules.maker_rate)
@@ -220,12 +234,12 @@ def _fee_bound(rules, price, size):
     return steps * rules.fee_step + rules.precision
 
 
-@njit(cache=True)
+@_small
 def _own_price(market, side, c):
     return np.int64(market.price[c]) if side == 0 else np.int64(DOLLAR - market.price[c])
 
 
-@njit(cache=True)
+@_compiled
 def _end(state, i, j, reason):
     """An order is over: out of its queue, its reserve released."""
     account, orders, queue = state.account, state.orders, state.queue
@@ -241,10 +255,10 @@ def _end(state, i, j, reason):
     orders[i, j, RESERVE] = 0
     orders[i, j, STATUS] = DONE
     orders[i, j, REASON] = reason
-    _note(state, i, ENDED, j, orders[i, j, COL], reason, 0)
+    _note(state, i, ENDED, j, orders[i, j, COL], reason, _NOTHING)
 
 
-@njit(cache=True)
+@_compiled
 def _fill(state, market, rules, i, j, c, size, taker):
     """Book one fill at a column and return its size: 0 where cash does not pay for it, which ends the order.
 
@@ -298,7 +312,7 @@ def _fill(state, market, rules, i, j, c, size, taker):
 # Queues.
 
 
-@njit(cache=True)
+@_small
 def _ahead_of(size, front, behind, omega, power):
     """How much of a cancellation lay ahead: odds omega/(1 - omega) * (front/behind)^n, within what there is."""
     if front <= 0 or behind <= 0:
@@ -315,7 +329,7 @@ def _ahead_of(size, front, behind, omega, power):
     return min(max(part, size - behind), front)
 
 
-@njit(cache=True)
+@_small
 def _cancelled(orders, queue, i, resting, side, c, size, level, omega, power):
     """A level shrank without a trade; `level` is its size before."""
     for place in range(resting):
@@ -325,7 +339,7 @@ def _cancelled(orders, queue, i, resting, side, c, size, level, omega, power):
             orders[i, j, AHEAD] = front - _ahead_of(size, front, level - front, omega, power)
 
 
-@njit(cache=True)
+@_small
 def _eaten(orders, queue, i, resting, side, c, size):
     """Let a trade eat what is ahead of our orders at its price. False, and nothing done, where it reaches one."""
     for place in range(resting):
@@ -341,18 +355,18 @@ def _eaten(orders, queue, i, resting, side, c, size):
     return True
 
 
-@njit(cache=True)
-def _note_queue(state, i, kind, side, c, fronts):
-    """Log by how much what is ahead of our orders at a level became less; `fronts` is what it was."""
+@_compiled
+def _note_queue(state, i, kind, side, c):
+    """Log by how much what is ahead of our orders at a level became less."""
     for place in range(state.account[i, RESTING]):
         j = state.queue[i, place]
         if state.orders[i, j, SIDE] == side and state.orders[i, j, COL] == c:
-            gone = fronts[j] - state.orders[i, j, AHEAD]
+            gone = state.before[i, j] - state.orders[i, j, AHEAD]
             if gone:
-                _note(state, i, kind, j, c, gone, 0)
+                _note(state, i, kind, j, c, gone, _NOTHING)
 
 
-@njit(cache=True)
+@_compiled
 def _reached(state, rules, i, j, size, through):
     """How much of a trade reaches a resting order; what is ahead of it at its own price is eaten first."""
     orders = state.orders
@@ -365,14 +379,14 @@ def _reached(state, rules, i, j, size, through):
     return min(size, orders[i, j, LEFT])
 
 
-@njit(cache=True)
+@_compiled
 def _traded(state, market, rules, i, side, c, size):
     """Takers took `size` of a side at a column: it meets our better orders first, best first, then the queue there."""
     account, orders, queue = state.account, state.orders, state.queue
     touch = rules.model == TOUCH
     left = size
     while left > 0:
-        best = -1
+        best = np.int64(-1)
         for place in range(account[i, RESTING]):
             j = queue[i, place]
             col, limit = orders[i, j, COL], orders[i, best, COL] if best >= 0 else c
@@ -397,7 +411,7 @@ def _traded(state, market, rules, i, side, c, size):
             place += 1
 
 
-@njit(cache=True)
+@_compiled
 def _meet(state, market, rules, i):
     """Orders of the other side that stand at or beyond our price have come to us: they fill us up to their size."""
     account, orders, queue = state.account, state.orders, state.queue
@@ -422,7 +436,7 @@ def _meet(state, market, rules, i):
 # The requirements' model, as a hazard.
 
 
-@njit(cache=True)
+@_compiled
 def _seed_chance(state, market, i, j):
     """Chance of a fill by the older system's formula (docs/simulation.md), clamped to [.01, .99]."""
     account, orders = state.account, state.orders
@@ -453,7 +467,7 @@ def _seed_chance(state, market, i, j):
     return min(max(chance, _LEAST), _MOST)
 
 
-@njit(cache=True)
+@_compiled
 def _live(state, market, rules, i):
     """Let resting orders live through the hazard since the last event; fill those that have lived through enough."""
     account, orders, queue = state.account, state.orders, state.queue
@@ -476,12 +490,12 @@ def _live(state, market, rules, i):
 # What orders do.
 
 
-@njit(cache=True)
+@_small
 def _crosses(state, i, side, c):
     return state.account[i, ASK] <= c if side == 0 else state.account[i, BID] >= c
 
 
-@njit(cache=True)
+@_compiled
 def _take(state, market, rules, i, j):
     """Take what the other side shows, best price first, up to the order's own price."""
     account, orders = state.account, state.orders
@@ -497,7 +511,7 @@ def _take(state, market, rules, i, j):
         c += toward
 
 
-@njit(cache=True)
+@_small
 def _refusal(state, market, rules, i, j):
     """Why an order may not enter, or 0. Counts every open order as filled: nothing may break if all are."""
     account, orders = state.account, state.orders
@@ -530,7 +544,7 @@ def _refusal(state, market, rules, i, j):
     return 0
 
 
-@njit(cache=True)
+@_compiled
 def _enter(state, market, rules, i, j):
     """An order reaches the book: refused, filled, or left to rest at the back of its level."""
     account, orders = state.account, state.orders
@@ -562,10 +576,10 @@ def _enter(state, market, rules, i, j):
     orders[i, j, STATUS] = RESTS
     state.queue[i, account[i, RESTING]] = j
     account[i, RESTING] += 1
-    _note(state, i, ARRIVED, j, orders[i, j, COL], orders[i, j, LEFT], 0)
+    _note(state, i, ARRIVED, j, orders[i, j, COL], orders[i, j, LEFT], _NOTHING)
 
 
-@njit(cache=True)
+@_compiled
 def _amend(state, market, rules, i, j):
     """A smaller size keeps its place; another price or a larger size goes to the back, or takes."""
     account, orders = state.account, state.orders
@@ -574,7 +588,7 @@ def _amend(state, market, rules, i, j):
     if col == orders[i, j, COL] and size <= orders[i, j, LEFT]:
         orders[i, j, OPEN] = min(orders[i, j, OPEN], size)
         orders[i, j, LEFT] = size
-        _note(state, i, AMENDED, j, col, size, 0)
+        _note(state, i, AMENDED, j, col, size, _NOTHING)
         if size <= 0:
             _end(state, i, j, CANCELLED)
         return
@@ -589,11 +603,11 @@ def _amend(state, market, rules, i, j):
     orders[i, j, RESERVE] = 0
     orders[i, j, STATUS] = TRAVELS
     orders[i, j, COL], orders[i, j, LEFT] = col, size
-    _note(state, i, AMENDED, j, col, size, 0)
+    _note(state, i, AMENDED, j, col, size, _NOTHING)
     _enter(state, market, rules, i, j)
 
 
-@njit(cache=True)
+@_small
 def _due(orders, i, j):
     """When something happens to an order by itself."""
     status = orders[i, j, STATUS]
@@ -604,14 +618,14 @@ def _due(orders, i, j):
     return NEVER
 
 
-@njit(cache=True)
+@_compiled
 def _act(state, market, rules, i, before):
     """Let everything that is due before a moment happen, in its order; of one moment the lowest slot first."""
     account, orders = state.account, state.orders
     resume = account[i, NOW]
     while True:
-        first, due = -1, NEVER
-        for j in range(orders.shape[1]):
+        first, due = np.int64(-1), np.int64(NEVER)
+        for j in range(account[i, SLOTS]):
             when = _due(orders, i, j)
             if when < due:
                 first, due = j, when
@@ -631,14 +645,14 @@ def _act(state, market, rules, i, before):
             _amend(state, market, rules, i, first)
 
 
-@njit(cache=True)
+@_small
 def place(state, market, rules, i, side, c, size, flags, ttl_us):
     """Send an order; the slot it has, or -1 where all are in use. It reaches the venue after its latency.
 
     What an account sees is `data` old, so that much is added. `ttl_us` 0: good till cancelled.
     """
     account, orders = state.account, state.orders
-    slot = -1
+    slot = np.int64(-1)
     for j in range(orders.shape[1]):
         if orders[i, j, STATUS] == FREE or orders[i, j, STATUS] == DONE:
             slot = j
@@ -646,7 +660,8 @@ def place(state, market, rules, i, side, c, size, flags, ttl_us):
     number = account[i, PLACED]
     account[i, PLACED] += 1
     if slot < 0:
-        return -1
+        return slot
+    account[i, SLOTS] = max(account[i, SLOTS], slot + 1)
     for field in range(ORDER):
         orders[i, slot, field] = 0
     now = account[i, NOW]
@@ -661,13 +676,13 @@ def place(state, market, rules, i, side, c, size, flags, ttl_us):
     orders[i, slot, CANCELS] = orders[i, slot, AMENDS] = NEVER
     orders[i, slot, EXPIRES] = seen + ttl_us if ttl_us > 0 else NEVER
     account[i, DUE] = min(account[i, DUE], orders[i, slot, ARRIVES])
-    _note(state, i, SENT, slot, c, size, 0)
+    _note(state, i, SENT, slot, c, size, _NOTHING)
     if c < 0 or c >= market.price.shape[0]:
         _end(state, i, slot, NO_PLACE)
     return slot
 
 
-@njit(cache=True)
+@_small
 def cancel(state, rules, i, j):
     """Ask for an order's cancellation; it works when it arrives, and an order that still travels waits for it."""
     if state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS:
@@ -677,7 +692,7 @@ def cancel(state, rules, i, j):
         state.account[i, DUE] = min(state.account[i, DUE], when)
 
 
-@njit(cache=True)
+@_compiled
 def amend(state, rules, i, j, c, size):
     """Ask for another price or remaining size; it travels as an order does. One off the grid is not sent."""
     open_ = state.orders[i, j, STATUS] == TRAVELS or state.orders[i, j, STATUS] == RESTS
@@ -689,7 +704,7 @@ def amend(state, rules, i, j, c, size):
         state.account[i, DUE] = min(state.account[i, DUE], when)
 
 
-@njit(cache=True)
+@_compiled
 def _end_open(state, i, reason):
     """End every order that is open."""
     for j in range(state.orders.shape[1]):
@@ -698,13 +713,15 @@ def _end_open(state, i, reason):
     state.account[i, DUE] = NEVER
 
 
-@njit(cache=True)
+@_compiled
 def _leave(state, i):
     """Nothing of what an account did on a stretch goes with it to another, but for its money and its position."""
     account = state.account
     _end_open(state, i, GONE)
     if account[i, TAKEN]:
-        state.taken[i] = 0
+        for side in range(2):
+            for c in range(state.taken.shape[2]):
+                state.taken[i, side, c] = 0
         account[i, TAKEN] = 0
     state.activity[i] = 0.0
     account[i, LAST_BID] = account[i, LAST_ASK] = -1
@@ -713,7 +730,7 @@ def _leave(state, i):
 # Every event.
 
 
-@njit(cache=True)
+@_compiled
 def seat(state, market, i, stretch, us):
     """Put an account on a tape, at a moment of a stretch: everything up to and including it has happened."""
     account = state.account
@@ -741,19 +758,21 @@ def seat(state, market, i, stretch, us):
     _scan(state, i)
 
 
-@njit(cache=True)
-def _touches(orders, queue, i, resting, kind, side, c):
-    """Whether an event concerns an order of ours: at its price, or a trade beyond it."""
+@_small
+def _own_columns(orders, queue, i, resting):
+    """Lowest and highest column of our resting orders, of side 0, then of side 1: most events lie outside of them."""
+    low0, high0, low1, high1 = np.int64(NEVER), np.int64(-1), np.int64(NEVER), np.int64(-1)
     for place in range(resting):
         j = queue[i, place]
-        if orders[i, j, SIDE] == side:
-            col = orders[i, j, COL]
-            if col == c or (kind >= TRADE and (col > c if side == 0 else col < c)):
-                return True
-    return False
+        col = orders[i, j, COL]
+        if orders[i, j, SIDE] == 0:
+            low0, high0 = min(low0, col), max(high0, col)
+        else:
+            low1, high1 = min(low1, col), max(high1, col)
+    return low0, high0, low1, high1
 
 
-@njit(cache=True)
+@_small
 def _front(orders, queue, i, resting, side, c):
     """Nothing is ahead of our orders at a level that is gone."""
     for place in range(resting):
@@ -762,7 +781,7 @@ def _front(orders, queue, i, resting, side, c):
             orders[i, j, AHEAD] = 0
 
 
-@njit(cache=True)
+@_compiled
 def _count_trades(state, i, trades):
     """Trades of the last minute, those longer ago counting less."""
     account = state.account
@@ -771,41 +790,31 @@ def _count_trades(state, i, trades):
     account[i, LAST_TRADE] = account[i, NOW]
 
 
-@njit(cache=True)
-def _within(orders, queue, i, resting, bid, ask):
-    """Whether the other side stands at or beyond the price of an order of ours."""
-    for place in range(resting):
-        j = queue[i, place]
-        col = orders[i, j, COL]
-        if (ask <= col) if orders[i, j, SIDE] == 0 else (bid >= col):
-            return True
-    return False
-
-
-@njit(cache=True)
+@_compiled
 def _run(state, market, rules, i, until, idle):
     """Take every event up to and including a moment. Orders see the book only between the venue's microseconds.
 
     `idle` False: stop as soon as no order is open, where nothing can happen to the account any more.
 
-    Arrays are taken out of their tuples once: a tuple that is unpacked or passed on at every event costs ten times
-    what the event does (docs/decisions/0007-simulation.md). So calls are made only for events that concern an order.
+    Arrays are taken out of their tuples once, and calls are made only for events that concern an order: passing the
+    tuples on at every event costs more than the event does (docs/decisions/0007-simulation.md).
     """
     account, orders, queue, depth = state.account, state.orders, state.queue, state.depth
     us, codes, cols, sizes = market.us, market.code, market.col, market.size
     columns = depth.shape[2]
     hazard, touch, verbose = rules.model == HAZARD, rules.model == TOUCH, rules.verbose
     omega, power = rules.ahead, rules.power
-    fronts = np.zeros(orders.shape[1], np.int64)
     cursor, end = account[i, CURSOR], account[i, END]
     bid, ask = account[i, BID], account[i, ASK]
     resting = account[i, RESTING]
+    low0, high0, low1, high1 = _own_columns(orders, queue, i, resting)
     while cursor < end and us[cursor] <= until and (idle or resting or account[i, DUE] < NEVER):
         now = us[cursor]
         if account[i, DUE] < now:
             account[i, BID], account[i, ASK] = bid, ask
             _act(state, market, rules, i, now)
             resting = account[i, RESTING]
+            low0, high0, low1, high1 = _own_columns(orders, queue, i, resting)
         account[i, NOW] = now
         trades = 0
         while True:
@@ -821,17 +830,24 @@ def _run(state, market, rules, i, until, idle):
                     ask = min(ask, c)
             else:
                 trades += kind >= TRADE
-                if resting and not hazard and _touches(orders, queue, i, resting, kind, side, c):
+                # At our price, or a trade that went beyond it.
+                if side == 0:
+                    concerns = c <= high0 and (c >= low0 or kind >= TRADE)
+                else:
+                    concerns = c >= low1 and (c <= high1 or kind >= TRADE)
+                if concerns and not hazard:
                     if verbose:
-                        fronts[:] = orders[i, :, AHEAD]
+                        for j in range(orders.shape[1]):
+                            state.before[i, j] = orders[i, j, AHEAD]
                     if kind == CANCEL:
                         level = np.int64(depth[i, side, c])
                         _cancelled(orders, queue, i, resting, side, c, size, level, omega, power)
                     elif touch or not _eaten(orders, queue, i, resting, side, c, size):
                         _traded(state, market, rules, i, side, c, size)
                         resting = account[i, RESTING]
+                        low0, high0, low1, high1 = _own_columns(orders, queue, i, resting)
                     if verbose:
-                        _note_queue(state, i, QUEUE_CANCELLED if kind == CANCEL else QUEUE_TRADED, side, c, fronts)
+                        _note_queue(state, i, QUEUE_CANCELLED if kind == CANCEL else QUEUE_TRADED, side, c)
                 if kind != PRINT:
                     left = depth[i, side, c] - size
                     depth[i, side, c] = left
@@ -858,12 +874,14 @@ def _run(state, market, rules, i, until, idle):
             if resting:
                 _live(state, market, rules, i)
                 resting = account[i, RESTING]
+                low0, high0, low1, high1 = _own_columns(orders, queue, i, resting)
             else:
                 account[i, LIVED] = now
-        elif resting and _within(orders, queue, i, resting, bid, ask):
+        elif ask <= high0 or bid >= low1:
             account[i, BID], account[i, ASK] = bid, ask
             _meet(state, market, rules, i)
             resting = account[i, RESTING]
+            low0, high0, low1, high1 = _own_columns(orders, queue, i, resting)
     account[i, CURSOR] = cursor
     account[i, BID], account[i, ASK] = bid, ask
     if cursor < end and us[cursor] <= until:
@@ -876,7 +894,7 @@ def _run(state, market, rules, i, until, idle):
     account[i, NOW] = max(until, account[i, NOW])
 
 
-@njit(cache=True)
+@_small
 def run(state, market, rules, i, until):
     """Take every event up to and including a moment."""
     _run(state, market, rules, i, until, True)
@@ -885,7 +903,7 @@ def run(state, market, rules, i, until):
 # Steps of a decision grid.
 
 
-@njit(cache=True)
+@_compiled
 def seat_on_row(state, market, i, row):
     """Put an account on a row of a grid."""
     account = state.account
@@ -896,13 +914,13 @@ def seat_on_row(state, market, i, row):
     account[i, BID], account[i, ASK] = market.top[row, 0], market.top[row, 1]
 
 
-@njit(cache=True)
+@_compiled
 def _share(total, part):
     """Of the parts of a whole number that together are it."""
     return total * (part + 1) // _PARTS - total * part // _PARTS
 
 
-@njit(cache=True)
+@_compiled
 def _pass_row(state, market, rules, i, row):
     """What happened to the levels of our orders on the way to a row."""
     account, orders = state.account, state.orders
@@ -947,7 +965,7 @@ def _pass_row(state, market, rules, i, row):
             place += 1
 
 
-@njit(cache=True)
+@_compiled
 def step(state, market, rules, i):
     """Go to the next row. What arrives between two rows arrives at the later: never early. False at the last row."""
     account = state.account
@@ -990,15 +1008,15 @@ def step(state, market, rules, i):
 # Whole plans at once.
 
 
-@njit(cache=True)
+@_small
 def _find(state, i, number):
-    for j in range(state.orders.shape[1]):
+    for j in range(state.account[i, SLOTS]):
         if state.orders[i, j, ID] == number and state.orders[i, j, STATUS] != FREE:
             return j
     return -1
 
 
-@njit(cache=True)
+@_small
 def price_column(state, i, side, rule, c):
     """Column that a price rule means now; outside the grid where the book does not say."""
     account = state.account
@@ -1013,45 +1031,50 @@ def price_column(state, i, side, rule, c):
     return c
 
 
-@njit(cache=True)
-def _instruct(state, market, rules, i, what):
-    op = what[I_OP]
+@_small
+def _instruct(state, market, rules, i, what, k):
+    """Carry out one instruction: row k."""
+    op = what[k, I_OP]
     if op == PLACE:
-        c = price_column(state, i, what[I_SIDE], what[I_RULE], what[I_COL])
-        place(state, market, rules, i, what[I_SIDE], c, what[I_SIZE], what[I_FLAGS], what[I_TTL])
+        side = what[k, I_SIDE]
+        c = price_column(state, i, side, what[k, I_RULE], what[k, I_COL])
+        place(state, market, rules, i, side, c, what[k, I_SIZE], what[k, I_FLAGS], what[k, I_TTL])
     elif op == CANCEL_ALL:
-        for j in range(state.orders.shape[1]):
+        for j in range(state.account[i, SLOTS]):
             cancel(state, rules, i, j)
     else:
-        j = _find(state, i, what[I_OF])
+        j = _find(state, i, what[k, I_OF])
         if j >= 0 and op == CANCEL_ORDER:
             cancel(state, rules, i, j)
         elif j >= 0:
-            c = price_column(state, i, state.orders[i, j, SIDE], what[I_RULE], what[I_COL])
-            amend(state, rules, i, j, c, what[I_SIZE])
+            c = price_column(state, i, state.orders[i, j, SIDE], what[k, I_RULE], what[k, I_COL])
+            amend(state, rules, i, j, c, what[k, I_SIZE])
 
 
-@njit(cache=True)
+@_compiled
 def play(state, market, rules, instructions, spans, stops):
     """Carry out plans: of account i the instructions [spans[i, 0], spans[i, 1]) in order of time, then on to stops[i].
 
     Behind the last instruction an account stands as soon as no order of its is open.
     """
+    account = state.account
     for i in range(len(spans)):
         for k in range(spans[i, 0], spans[i, 1]):
-            run(state, market, rules, i, instructions[k, I_AT])
-            _instruct(state, market, rules, i, instructions[k])
+            at = instructions[k, I_AT]
+            if account[i, NOW] < at or account[i, DUE] <= at:
+                run(state, market, rules, i, at)
+            _instruct(state, market, rules, i, instructions, k)
         _run(state, market, rules, i, stops[i], False)
 
 
-@njit(cache=True)
+@_compiled
 def play_on_grid(state, market, rules, instructions, spans, stops):
     """The same on a grid: an instruction is carried out on the first row that is not before it."""
     for i in range(len(spans)):
         for k in range(spans[i, 0], spans[i, 1]):
             while state.account[i, NOW] < instructions[k, I_AT] and step(state, market, rules, i):
                 pass
-            _instruct(state, market, rules, i, instructions[k])
+            _instruct(state, market, rules, i, instructions, k)
         while (
             state.account[i, NOW] < stops[i]
             and (state.account[i, RESTING] or state.account[i, DUE] < NEVER)
@@ -1060,21 +1083,21 @@ def play_on_grid(state, market, rules, instructions, spans, stops):
             pass
 
 
-@njit(cache=True)
+@_compiled
 def seat_all(state, market, stretch, starts):
     """`seat` for every account."""
     for i in range(len(starts)):
         seat(state, market, i, stretch[i], starts[i])
 
 
-@njit(cache=True)
+@_compiled
 def run_all(state, market, rules, until):
     """`run` for every account."""
     for i in range(len(until)):
         run(state, market, rules, i, until[i])
 
 
-@njit(cache=True)
+@_compiled
 def settle(state, i, value):
     """End every order and pay out: `value` of a YES contract, 1e-4 dollar."""
     account = state.account
@@ -1084,7 +1107,7 @@ def settle(state, i, value):
     account[i, POSITION] = 0
 
 
-@njit(cache=True)
+@_compiled
 def liquidation(state, market, rules, i):
     """What the position would bring now, 1e-6 dollar: sold level by level, fees paid.
 
@@ -1111,7 +1134,7 @@ def liquidation(state, market, rules, i):
     return worth
 
 
-@njit(cache=True)
+@_compiled
 def _sold(market, rules, side, c, size):
     """What a sale to bids of a side brings after its fee; never less than nothing."""
     price = np.int64(market.price[c])

@@ -43,7 +43,7 @@ def trace(
     for tape in tapes:
         for stretch in range(tape.stretches):
             for starts, sides in batches(*tape.span_us(stretch), plan):
-                if number < at + len(starts):
+                if 0 <= number < at + len(starts):
                     place = slice(number - at, number - at + 1)
                     return _life(tape, stretch, plan, assumptions(tape), starts[place], sides[place], number, seed)
                 at += len(starts)
