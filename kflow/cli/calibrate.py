@@ -99,7 +99,7 @@ def _show(found: Calibration, path: Path, form: render.Format) -> None:
         )
     told = "; ".join(f"+{m['seconds']} s {_cents(m['predicted_cents'])} for {_cents(m['actual_cents'])}" for m in marks)
     render.note(f"markouts, simulated for real fills: {told}")
-    if not found.ahead.identified:
+    if not found.differs:
         render.note("where cancellations fall is not identified by these orders: pro rata is kept")
 
 

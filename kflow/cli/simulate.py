@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kflow.sim.study import Outcome, Plan
     from kflow.sim.tape import Tape
 
+_WHERE: Final = ("join", "improve", "cross", "sweep")
 _SIDES: Final = {"both": (0, 1), "yes": (0,), "no": (1,)}
 
 
@@ -29,7 +30,8 @@ def simulate(
     price: Annotated[
         str,
         typer.Option(
-            metavar="WHERE", help="join the best bid, improve it by a tick, cross the spread, or a price: 0.45."
+            metavar="WHERE",
+            help="join the best bid, improve it, cross to the ask, sweep the book, or a price: 0.45.",
         ),
     ] = "join",
     horizon: Annotated[
@@ -103,8 +105,8 @@ class _Run:
             _refuse("times are above 0 and at most a day", "--horizon 60 --every 1")
         self.side, self.horizons, self.every, self.immediate, self.seed = side, sorted(horizons), every, immediate, seed
         self.walk_from = walk_from
-        self.where = price if price in ("join", "improve", "cross") else "join"
-        self.price = None if price == self.where else parse_price(price)
+        self.where = price if price in _WHERE else "join"
+        self.price = None if price in _WHERE else parse_price(price)
 
     def plan(self, size: int, grid_ms: float | None = None) -> Plan:
         from kflow.sim.study import Plan
@@ -112,7 +114,7 @@ class _Run:
 
         return Plan(
             size=Size(size),
-            where=self.where,  # type: ignore[arg-type]  # one of the three, see __init__
+            where=self.where,  # type: ignore[arg-type]  # one of _WHERE, see __init__
             price=self.price,
             sides=_SIDES[self.side],
             horizon_us=round(self.horizons[-1] * 1e6),

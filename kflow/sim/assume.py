@@ -24,7 +24,7 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of `kflow calibrate`. What is not identified has its uncalibrated value."""
+    """A file of `kflow calibrate`. `differs`: whether its orders tell it from pro rata; else it is pro rata."""
 
     schema_version: int
     name: str
@@ -34,6 +34,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     power: Fitted
     latency: dict[str, Any] | None
     tapes: list[dict[str, Any]]
+    differs: bool
     ghosts: dict[str, Any]
     quality: dict[str, Any]
     profile: dict[str, list[tuple[float, float]]]

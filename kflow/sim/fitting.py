@@ -29,6 +29,8 @@ AHEAD: Final = (0.0, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0)
 POWER: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0)
 # Of twice the log-likelihood's fall, the 95 % quantile of chi-square with one degree of freedom: 3.84.
 FALL: Final = 1.92
+# The same with two degrees of freedom: 5.99.
+FALL_OF_TWO: Final = 3.0
 _PRO_RATA: Final[Point] = (0.5, 1.0)
 
 
@@ -41,6 +43,12 @@ class Fit:
     loss: float  # mean
     profile_ahead: Profile
     profile_power: Profile
+    pro_rata: float  # log-likelihood of pro rata against the best
+
+    @property
+    def differs(self) -> bool:
+        """Whether the orders tell the best parameters from pro rata, at 95 %: two parameters are free."""
+        return self.pro_rata < -FALL_OF_TWO
 
     @property
     def ahead_interval(self) -> tuple[float, float]:
@@ -98,6 +106,7 @@ def fit(losses: Callable[[float, float], F64], *, rounds: int = 4) -> Fit:
         loss=float(known[best].mean()),
         profile_ahead=_profile((point[0], value) for point, value in against.items()),
         profile_power=_profile((point[1], value) for point, value in against.items()),
+        pro_rata=against[_PRO_RATA],
     )
 
 

@@ -174,8 +174,7 @@ def informative(ghosts: Ghosts) -> I64:
     """
     gone = _between(ghosts, np.where(ghosts.is_trade, 0, ghosts.removed))
     most = ghosts.front - ghosts.rest - _between(ghosts, np.where(ghosts.is_trade, ghosts.removed, 0))
-    exact = (ghosts.fate == TRADED) | (ghosts.fate == SAMPLED)
-    fits = (most >= 0) & (~exact | (most <= gone))
+    fits = (most >= 0) & (~exact(ghosts) | (most <= gone))
     return np.flatnonzero((ghosts.front > 0) & (gone > 0) & fits)
 
 
@@ -185,17 +184,20 @@ def _between(ghosts: Ghosts, amounts: I64) -> I64:
     return np.asarray(total[ghosts.behind] - total[ghosts.first])
 
 
-def losses(ghosts: Ghosts, which: I64, omega: float, power: float) -> F64:
-    """How wrong the model is about each ghost: squared, in shares of what was ahead of it, [len(which)].
+def exact(ghosts: Ghosts) -> NDArray[np.bool_]:
+    """Those of which X is known, and not only an end of where it lies."""
+    return np.asarray((ghosts.fate == TRADED) | (ghosts.fate == SAMPLED))
 
-    Of one that was traded or sampled, how far the cancellations that the model puts ahead of it are from X; of another,
-    how far they are above X's upper end.
+
+def errors(ghosts: Ghosts, which: I64, ahead: float, power: float) -> F64:
+    """How much less the model puts ahead of each exact ghost than was, in shares of its front [len(which)].
+
+    Signed: single orders are withdrawn whole, ahead or behind, and a model of their mean is off at every one of them.
     """
     return np.asarray(
-        _losses(
+        _errors(
             ghosts.front,
             ghosts.size,
-            ghosts.fate,
             ghosts.rest,
             ghosts.first,
             ghosts.behind,
@@ -203,7 +205,7 @@ def losses(ghosts: Ghosts, which: I64, omega: float, power: float) -> F64:
             ghosts.is_trade,
             ghosts.level,
             which,
-            float(omega),
+            float(ahead),
             float(power),
         )
     )
@@ -211,27 +213,22 @@ def losses(ghosts: Ghosts, which: I64, omega: float, power: float) -> F64:
 
 # Not cached: it calls the kernel's, whose change numba's cache would not see.
 @njit
-def _losses(front, own, fate, rest, first, behind, removed, is_trade, level, which, omega, power):
+def _errors(front, own, rest, first, behind, removed, is_trade, level, which, omega, power):
     found = np.zeros(len(which))
     for place in range(len(which)):
         g = which[place]
-        ahead, traded = front[g], np.int64(0)
-        put = shown = np.int64(0)  # what the model put ahead: so far, and when the last trade came
+        ahead, traded, put = front[g], np.int64(0), np.int64(0)
         for row in range(first[g], behind[g]):
             size = removed[row]
             if is_trade[row]:
                 traded += size
                 ahead = max(ahead - size, 0)
-                shown = put
-                continue
-            others = max(level[row] - ahead - own[g], 0)
-            part = _ahead_of(size, ahead, others, omega, power)
-            put += part
-            ahead -= part
-        wrong = np.float64(front[g] - rest[g] - traded - put)
-        if fate[g] == WITHDRAWN or fate[g] == LOST:
-            wrong = np.float64(min(front[g] - traded - shown, 0)) if traded else 0.0
-        found[place] = (wrong / front[g]) ** 2
+            else:
+                others = max(level[row] - ahead - own[g], 0)
+                part = _ahead_of(size, ahead, others, omega, power)
+                put += part
+                ahead -= part
+        found[place] = np.float64(front[g] - rest[g] - traded - put) / front[g]
     return found
 
 

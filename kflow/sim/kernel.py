@@ -64,7 +64,7 @@ SENT, ARRIVED, TOOK, MADE, ENDED, AMENDED, QUEUE_TRADED, QUEUE_CANCELLED = _name
 I_AT, I_OP, I_OF, I_SIDE, I_RULE, I_COL, I_SIZE, I_FLAGS, I_TTL = range(9)
 INSTRUCTION: Final = 9
 PLACE, CANCEL_ORDER, AMEND_ORDER, CANCEL_ALL = 0, 1, 2, 3
-AT_COLUMN, JOIN, CROSS, IMPROVE = 0, 1, 2, 3
+AT_COLUMN, JOIN, CROSS, IMPROVE, SWEEP = 0, 1, 2, 3, 4
 
 # Fill models.
 QUEUE, TOUCH, HAZARD = 0, 1, 2
@@ -1025,6 +1025,8 @@ def price_column(state, i, side, rule, c):
         return near
     if rule == CROSS:
         return far
+    if rule == SWEEP:
+        return np.int64(state.depth.shape[2] - 1) if side == 0 else np.int64(0)
     if rule == IMPROVE:
         better = near + 1 if side == 0 else near - 1
         return near if better == far else better

@@ -30,8 +30,13 @@ ENOUGH: Final = Limits(
     cash=Money(10**15), max_position=Size(2**40), max_order=Size(2**40), orders=1
 )  # a study asks what is filled, not what can be paid
 
-Where = Literal["join", "improve", "cross"]
-_RULES: Final[dict[Where, int]] = {"join": kernel.JOIN, "improve": kernel.IMPROVE, "cross": kernel.CROSS}
+Where = Literal["join", "improve", "cross", "sweep"]
+_RULES: Final[dict[Where, int]] = {
+    "join": kernel.JOIN,
+    "improve": kernel.IMPROVE,
+    "cross": kernel.CROSS,
+    "sweep": kernel.SWEEP,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ class Plan:
 
     @property
     def flags(self) -> int:
-        return kernel.IOC if self.immediate else 0
+        return kernel.IOC if self.immediate or self.where == "sweep" else 0
 
 
 class Orders(NamedTuple):
@@ -255,7 +260,7 @@ def _outcome(
         price=np.where(side == 0, limit, DOLLAR - limit),
         ahead=ahead,
         mid=mid,
-        touch=far if plan.where == "cross" else near,
+        touch=far if plan.where in ("cross", "sweep") else near,
         filled=order[:, kernel.SIZE] - order[:, kernel.LEFT],
         cost=order[:, kernel.NOTIONAL],
         fees=order[:, kernel.FEE],

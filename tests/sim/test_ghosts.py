@@ -11,7 +11,7 @@ from kflow.errors import DataError
 from kflow.market.events import Level
 from kflow.market.grid import Grid
 from kflow.sim.calibrate import fit_queue, fitted_values, sampled, watch
-from kflow.sim.ghosts import LOST, SAMPLED, TRADED, WITHDRAWN, Sample, find_ghosts, ghosts_of_samples, losses
+from kflow.sim.ghosts import LOST, SAMPLED, TRADED, WITHDRAWN, Sample, errors, exact, find_ghosts, ghosts_of_samples
 from kflow.sim.tape import Stretch, Tape, compile_tape
 from kflow.units import Price, Size
 
@@ -91,17 +91,16 @@ def test_a_size_that_two_orders_of_a_level_share_is_no_ghost() -> None:
     assert find_ghosts(tape_of(1000, [(1, 731, 0), (2, 731, 0), (3, -731, 0)])).total == 0
 
 
-def test_the_loss_is_what_a_model_puts_ahead_too_little_or_too_much() -> None:
+def test_an_error_is_what_a_model_puts_ahead_too_little() -> None:
     """300 of 1000 left from ahead, for 700 were traded; behind is nothing, so every model says so."""
     ghosts = find_ghosts(tape_of(1000, [(1, 731, 0), (2, -300, 0), (3, -700, 700), (4, -731, 731)]))
-    every = np.arange(ghosts.total)
-    assert losses(ghosts, every, 0.0, 1.0).tolist() == [0.0]
+    assert errors(ghosts, np.flatnonzero(exact(ghosts)), 0.0, 1.0).tolist() == [0.0]
     # Here 500 are behind it, 200 were cancelled, and 1000 traded before it: none of the 200 was ahead.
     rows = [(1, 731, 0), (2, 500, 0), (3, -200, 0), (4, -1000, 1000), (5, -731, 731)]
     ghosts = find_ghosts(tape_of(1000, rows))
-    traded = np.flatnonzero(ghosts.fate == TRADED)
-    assert losses(ghosts, traded, 0.0, 1.0).tolist() == [0.0]
-    assert losses(ghosts, traded, 1.0, 1.0).tolist() == [pytest.approx(0.2**2)]
+    traded = np.flatnonzero(exact(ghosts))
+    assert errors(ghosts, traded, 0.0, 1.0).tolist() == [0.0]
+    assert errors(ghosts, traded, 1.0, 1.0).tolist() == [pytest.approx(-0.2)]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_own_samples_tell_it_exactly() -> None:
     assert ghosts.removed.tolist() == [400, 100]
     assert ghosts.level.tolist() == [4000, 3600]
     # Pro rata: 400 x 1500/3500 = 171 ahead, 29 too few of 1500.
-    assert losses(ghosts, np.array([0]), 0.5, 1.0).tolist() == [pytest.approx((29 / 1500) ** 2)]
+    assert errors(ghosts, np.array([0]), 0.5, 1.0).tolist() == [pytest.approx(29 / 1500)]
 
 
 def test_samples_of_two_prices_or_across_a_gap_tell_nothing() -> None:
