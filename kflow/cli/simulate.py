@@ -56,6 +56,10 @@ def simulate(
         float | None, typer.Option(metavar="MS", help="Also on a decision grid, and the difference to every event.")
     ] = None,
     by: Annotated[str | None, typer.Option(metavar="day", help="Cut the results by UTC day.")] = None,
+    orders: Annotated[
+        Path | None,
+        typer.Option("--orders", metavar="FILE", help="Orders that were really sent, a JSON object a line, instead."),
+    ] = None,
     sessions: SessionsOption = None,
     paths: FromOption = None,
     market: MarketOption = None,
@@ -74,6 +78,11 @@ def simulate(
     if by not in (None, "day"):
         _refuse(f"--by {by} is nothing to cut by", "--by day")
     tapes = load_tapes(context, sessions, paths, market, source=source)
+    if orders is not None:
+        from kflow.cli.given import show_given
+
+        show_given(orders, tapes, picks, run.assume, round(run.horizons[-1] * 1e6), seed, chosen)
+        return
     if trace is not None:
         _tell(run, tapes, sizes[0], picks[0], trace, chosen)
         return

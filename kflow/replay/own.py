@@ -1,21 +1,26 @@
-"""Own orders as files: samples of their place in the queue, for `kflow calibrate --own`.
+"""Own orders as files, a JSON object a line; moments are `us` (the venue's time, µs since 1970) or `ts` (RFC 3339).
 
-A JSON object a line: `order_id`, `market`, `us` (the venue's time, µs since 1970) or `ts` (RFC 3339), `side` (yes, no),
-`price` (its own side's, dollars), `remaining` and `queue_position` (contracts ahead of it), as the venue's
-`queue_positions` answers.
+Samples of their place in the queue, for `kflow calibrate --own`: `order_id`, `market`, a moment, `side` (yes, no),
+`price` (its own side's, dollars), `remaining`, and `queue_position`: the contracts ahead of it, as the venue's
+`queue_positions` says.
+
+Orders as they were sent, for `kflow simulate --orders`: `order_id`, `market`, a moment, `side`, `price`, `size`, and
+where known `cancelled_us`, `immediate`, and what became of it: `filled` (contracts), `filled_us` (when it was whole).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from kflow.errors import DataError, Unrepresentable, UsageError
 from kflow.market.times import parse_rfc3339_us
 from kflow.sim.ghosts import Sample
+from kflow.sim.given import Given
 from kflow.units import parse_price, parse_size
 
 _SIDES: Final = {"yes": 0, "no": 1}
@@ -32,24 +37,75 @@ class _Line(msgspec.Struct):
     ts: str | None = None
 
 
+class _OrderLine(msgspec.Struct):
+    order_id: str
+    market: str
+    side: str
+    price: str
+    size: str
+    us: int | None = None
+    ts: str | None = None
+    cancelled_us: int | None = None
+    immediate: bool = False
+    filled: str | None = None
+    filled_us: int | None = None
+
+
+T = TypeVar("T", _Line, _OrderLine)
+
+
 def read_samples(path: Path) -> dict[str, list[Sample]]:
     """Samples by market. Raises UsageError (no such file), DataError (not of this form)."""
     found: dict[str, list[Sample]] = defaultdict(list)
-    number = 0
-    try:
-        for number, text in enumerate(path.read_bytes().splitlines(), 1):  # noqa: B007 - an error names it
-            line = msgspec.json.decode(text, type=_Line)
-            found[line.market].append(_sample(line))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check --own") from None
-    except (msgspec.MsgspecError, Unrepresentable, KeyError) as error:
-        raise DataError(f"{path}, line {number}: {error}", hint="docs/simulation.md says what a sample holds") from None
+    for market, sample in _lines(path, _Line, _sample):
+        found[market].append(sample)
     return dict(found)
 
 
-def _sample(line: _Line) -> Sample:
+def read_orders(path: Path) -> list[Given]:
+    """Orders, by the time they were sent. Raises UsageError (no such file), DataError (not of this form)."""
+    return sorted((order for _, order in _lines(path, _OrderLine, _given)), key=lambda order: order.us)
+
+
+R = TypeVar("R")
+
+
+def _lines(path: Path, kind: type[T], parse: Callable[[T], R]) -> Iterator[tuple[str, R]]:
+    number = 0
+    try:
+        for number, text in enumerate(path.read_bytes().splitlines(), 1):  # noqa: B007 - an error names it
+            line = msgspec.json.decode(text, type=kind)
+            yield line.market, parse(line)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="a file with a JSON object a line") from None
+    except (msgspec.MsgspecError, Unrepresentable, KeyError) as error:
+        raise DataError(f"{path}, line {number}: {error}", hint="docs/simulation.md says what a line holds") from None
+
+
+def _moment(line: _Line | _OrderLine) -> int:
     if line.us is None and line.ts is None:
         raise msgspec.ValidationError("neither `us` nor `ts` says when")
-    us = line.us if line.us is not None else parse_rfc3339_us(line.ts or "")
+    return line.us if line.us is not None else parse_rfc3339_us(line.ts or "")
+
+
+def _sample(line: _Line) -> Sample:
     price, remaining = parse_price(line.price), parse_size(line.remaining)
-    return Sample(line.order_id, us, _SIDES[line.side], price, remaining, parse_size(line.queue_position))
+    return Sample(line.order_id, _moment(line), _SIDES[line.side], price, remaining, parse_size(line.queue_position))
+
+
+def _given(line: _OrderLine) -> Given:
+    size = parse_size(line.size)
+    if size <= 0:
+        raise Unrepresentable("order of more than nothing", line.size)
+    return Given(
+        order=line.order_id,
+        market=line.market,
+        us=_moment(line),
+        side=_SIDES[line.side],
+        price=parse_price(line.price),
+        size=size,
+        cancelled_us=line.cancelled_us,
+        immediate=line.immediate,
+        filled=None if line.filled is None else parse_size(line.filled),
+        filled_us=line.filled_us,
+    )

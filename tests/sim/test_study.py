@@ -116,6 +116,8 @@ def test_an_order_counts_at_a_horizon_only_if_its_stretch_lasts_as_long() -> Non
         ({"where": "improve"}, NO, 5_600, 5_500),
         ({"where": "cross"}, YES, 4_500, 4_500),
         ({"where": "cross"}, NO, 6_000, 6_000),
+        ({"where": "sweep"}, YES, 9_900, 4_500),
+        ({"where": "sweep"}, NO, 9_900, 6_000),
         ({"price": Price(3_700)}, YES, 3_700, 4_000),
         ({"price": Price(4_400)}, NO, 5_600, 5_500),  # a YES price for either side
     ],
@@ -140,6 +142,15 @@ def test_a_large_order_that_crosses_walks_and_a_small_one_does_not() -> None:
         found = study([tape], plan(contracts, price=Price(4_900), sides=(YES,), immediate=True), assuming())
         assert (found.orders.filled.tolist(), found.orders.cost.tolist()) == ([filled], [cost])
         assert not found.fills.maker.any()
+
+
+def test_an_order_that_sweeps_takes_level_after_level_and_what_is_left_of_it_ends() -> None:
+    tape = frozen(BIDS, [(5_500, 3_000), (5_300, 4_000), (1_000, 500)], 2)
+    found = study([tape], plan(100, where="sweep", sides=(YES,)), assuming())
+    assert found.fills.price.tolist() == [4_500, 4_700, 9_000]
+    assert found.fills.size.tolist() == [3_000, 4_000, 500]
+    assert (found.orders.filled.tolist(), found.orders.ahead.tolist()) == ([7_500], [-1])
+    assert found.orders.full_us.tolist() == [kernel.NEVER]
 
 
 # What they got.

@@ -1,0 +1,158 @@
+"""Orders that were really sent, simulated where they were: what each would have got, beside what it got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kflow.sim import kernel
+from kflow.sim.accounts import market_of, new_accounts
+from kflow.sim.fills import Assumptions
+from kflow.sim.study import BATCH, ENOUGH
+from kflow.sim.tape import Tape
+from kflow.units import DOLLAR
+
+I64 = kernel.I64
+
+
+class Given(NamedTuple):
+    """An order as it was sent. Sizes 1e-2 contract, `price` of its own side; None: not told."""
+
+    order: str
+    market: str
+    us: int
+    side: int
+    price: int
+    size: int
+    cancelled_us: int | None = None
+    immediate: bool = False
+    filled: int | None = None  # what it really got
+    filled_us: int | None = None  # when it was filled whole
+
+
+class Answer(NamedTuple):
+    """What the simulator says of one. Money 1e-6 dollar; times µs after it was sent."""
+
+    order: str
+    market: str
+    known: bool  # whether the recording holds its market at its time, and its price is on the grid
+    filled: int
+    cost: int
+    fees: int
+    full_us: int | None
+    followed_us: int  # how long
+
+
+def simulate_given(
+    tapes: Sequence[Tape],
+    orders: Sequence[Given],
+    assumptions: Callable[[Tape], Assumptions],
+    *,
+    horizon_us: int,
+    seed: int = 0,
+) -> list[Answer]:
+    """Each order in an account of its own, until it is cancelled or for `horizon_us`; answers in their order."""
+    answers = {number: _unknown(order) for number, order in enumerate(orders)}
+    for tape in tapes:
+        column = {int(price): place for place, price in enumerate(tape.arrays.price)}
+        for stretch in range(tape.stretches):
+            begins, ends = tape.span_us(stretch)
+            mine = [
+                number
+                for number, order in enumerate(orders)
+                if order.market == tape.market and begins <= order.us < ends and _yes(order) in column
+            ]
+            for at in range(0, len(mine), BATCH):
+                part = mine[at : at + BATCH]
+                sent = [orders[number] for number in part]
+                rules = assumptions(tape).rules()
+                found = _played(tape, stretch, sent, column, rules, horizon_us, seed=seed, first=part[0])
+                answers.update(zip(part, found, strict=True))
+    return [answers[number] for number in range(len(orders))]
+
+
+def _yes(order: Given) -> int:
+    return DOLLAR - order.price if order.side else order.price
+
+
+def _unknown(order: Given) -> Answer:
+    return Answer(order.order, order.market, known=False, filled=0, cost=0, fees=0, full_us=None, followed_us=0)
+
+
+def _played(
+    tape: Tape,
+    stretch: int,
+    orders: Sequence[Given],
+    column: dict[int, int],
+    rules: kernel.Rules,
+    horizon_us: int,
+    *,
+    seed: int,
+    first: int,
+) -> list[Answer]:
+    starts = np.array([order.us for order in orders], np.int64)
+    until = [order.us + horizon_us if order.cancelled_us is None else order.cancelled_us for order in orders]
+    stops = np.minimum(np.array(until, np.int64), tape.span_us(stretch)[1])
+    state = new_accounts(len(orders), tape.columns, ENOUGH, seed=seed, log=1, first=first)
+    market = market_of(tape)
+    kernel.seat_all(state, market, np.full(len(orders), stretch, np.int64), starts)
+    what = np.zeros((len(orders), kernel.INSTRUCTION), np.int64)
+    what[:, kernel.I_AT] = starts
+    what[:, kernel.I_SIDE] = [order.side for order in orders]
+    what[:, kernel.I_COL] = [column[_yes(order)] for order in orders]
+    what[:, kernel.I_SIZE] = [order.size for order in orders]
+    what[:, kernel.I_FLAGS] = [kernel.IOC if order.immediate else 0 for order in orders]
+    spans = np.stack([np.arange(len(orders)), np.arange(1, len(orders) + 1)], axis=1).astype(np.int64)
+    kernel.play(state, market, rules, what, spans, stops)
+    rows = state.orders[:, 0].tolist()
+    return [_answer(order, row, int(stop)) for order, row, stop in zip(orders, rows, stops, strict=True)]
+
+
+def _answer(order: Given, row: list[int], stop_us: int) -> Answer:
+    full = row[kernel.REASON] == kernel.FILLED
+    return Answer(
+        order.order,
+        order.market,
+        known=True,
+        filled=order.size - row[kernel.LEFT],
+        cost=row[kernel.NOTIONAL],
+        fees=row[kernel.FEE],
+        full_us=row[kernel.LAST] - order.us if full else None,
+        followed_us=stop_us - order.us,
+    )
+
+
+def compared(orders: Sequence[Given], answers: Sequence[Answer]) -> dict[str, Any]:
+    """The answers in sum, beside what the orders really got where that is told. Shares in [0, 1]; None: nothing tells.
+
+    brier: mean square of filled whole said less filled whole; 0 is perfect.
+    """
+    pairs = [(order, answer) for order, answer in zip(orders, answers, strict=True) if answer.known]
+    told = [(order, answer) for order, answer in pairs if order.filled is not None]
+    asked = sum(order.size for order, _ in pairs)
+    said = np.array([answer.filled >= order.size for order, answer in told], np.float64)
+    real = np.array([(order.filled or 0) >= order.size for order, _ in told], np.float64)
+    both = [
+        (answer.full_us - (order.filled_us - order.us)) / 1e6
+        for order, answer in told
+        if answer.full_us is not None and order.filled_us is not None
+    ]
+    return {
+        "orders": len(orders),
+        "known": len(pairs),
+        "filled_share": sum(answer.filled for _, answer in pairs) / asked if asked else None,
+        "filled_whole": _mean([answer.filled >= order.size for order, answer in pairs]),
+        "told": len(told),
+        "said_whole": _mean(list(said)),
+        "really_whole": _mean(list(real)),
+        "brier": _mean(list((said - real) ** 2)),
+        "missed": _mean(list((real == 1) & (said == 0))),
+        "invented": _mean(list((real == 0) & (said == 1))),
+        "time_error_s": _mean([abs(apart) for apart in both]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
