@@ -12,6 +12,9 @@ from kflow.cli.invocation import load_settings
 
 if TYPE_CHECKING:
     from kflow.sim.tape import Tape
+    from kflow.store.postgres import Connection
+
+_RECORD = "record a book: kflow ingest --duration 60; or name a recording with --from"
 
 SessionsOption = Annotated[
     str | None,
@@ -58,12 +61,20 @@ def load_tapes(
             tapes += shelf.of_file(path, markets)
         if not paths:
             with database(settings) as dsn, postgres.connect(dsn, autocommit=True) as conn:
-                numbers = recorded_sessions(conn, sessions or "1-100000")
+                numbers = recorded_sessions(conn, sessions) if sessions else _all_sessions(conn)
                 tapes += shelf.of_sessions(conn, numbers, markets, "journal" if source == "journal" else "tables")
     for market, why in sorted(shelf.empty.items()):
         render.note(f"{market} is left out: {why}")
     if not tapes:
-        raise UsageError(
-            "there is no book to simulate on", hint="record one: kflow ingest --duration 60; or name one with --from"
-        )
+        raise UsageError("there is no book to simulate on", hint=_RECORD)
     return tapes
+
+
+def _all_sessions(conn: Connection) -> tuple[int, ...]:
+    from kflow.errors import UsageError
+    from kflow.store import sessions
+
+    numbers = tuple(session.id for session in sessions.read_sessions(conn))
+    if not numbers:
+        raise UsageError("nothing is recorded here yet", hint=_RECORD)
+    return numbers
