@@ -40,12 +40,14 @@ def calibrate(
 
     import kflow
     from kflow.clock import SystemClock
-    from kflow.errors import ConfigError
+    from kflow.errors import ConfigError, UsageError
     from kflow.replay.own import read_samples
     from kflow.sim import calibrate as calibrating
     from kflow.wiring import data_dir
 
     chosen = render.chosen(form, as_json)
+    if not all(0 < seconds <= 86_400 for seconds in horizon or ()):
+        raise UsageError("horizons are above 0 and at most a day", hint="--horizon 60")
     tapes = load_tapes(context, sessions, paths, market, source=source)
     path = out or _next(data_dir(load_settings(context)) / "calibrations")
     made = render.when(SystemClock().wall_ns())

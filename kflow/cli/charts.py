@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -48,14 +49,20 @@ def bars(rows: Sequence[tuple[str, float | None, float | None]]) -> list[str]:
     return lines
 
 
-def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
-    """Write panels beside each other. Raises UsageError (neither .png nor .svg), ConfigError (matplotlib, disk)."""
+def check_plot(path: Path) -> None:
+    """Raises UsageError for a file that is neither .png nor .svg."""
     if path.suffix not in (".png", ".svg"):
         raise UsageError(f"a plot is a .png or an .svg, not {path.name}", hint="--plot fills.svg")
+
+
+def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
+    """Write panels beside each other. Raises UsageError (neither .png nor .svg), ConfigError (matplotlib, disk)."""
+    check_plot(path)
     try:
         import matplotlib as mpl
     except ImportError:
         raise ConfigError("plots need matplotlib, which is not installed", hint="pip install 'kflow[plot]'") from None
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
     mpl.use("agg")
     # The same numbers give the same file.
     mpl.rcParams["svg.hashsalt"] = "kflow"
@@ -99,4 +106,5 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
     axis.set_axisbelow(True)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
+    if axis.has_data():
+        axis.legend(frameon=False, fontsize=8)

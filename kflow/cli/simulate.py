@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from kflow.cli import render
+from kflow.cli.charts import check_plot
 from kflow.cli.tapes import FromOption, MarketOption, SessionsOption, SourceOption, load_tapes
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from kflow.sim.fills import Assumptions
     from kflow.sim.study import Outcome, Plan
     from kflow.sim.tape import Tape
+    from kflow.units import Price
 
 _WHERE: Final = ("join", "improve", "cross", "sweep")
 _SIDES: Final = {"both": (0, 1), "yes": (0,), "no": (1,)}
@@ -75,6 +77,10 @@ def simulate(
     run = _Run(side, price, horizon or [1.0, 10.0, 60.0], every, immediate, walk_from, seed)
     sizes = [_contracts(text) for text in order_size or ["10"]]
     picks = _picks(model or ["queue"], latency, calibration)
+    if grid is not None and not 1 <= grid <= 3_600_000:
+        _refuse(f"a grid of {grid:g} ms cannot be", "--grid 250")
+    if plot is not None:
+        check_plot(plot)
     if by not in (None, "day"):
         _refuse(f"--by {by} is nothing to cut by", "--by day")
     tapes = load_tapes(context, sessions, paths, market, source=source)
@@ -106,16 +112,16 @@ class _Run:
         walk_from: float,
         seed: int,
     ) -> None:
-        from kflow.units import parse_price
-
         if side not in _SIDES:
             _refuse(f"there is no side {side}", "both, yes or no")
-        if min(horizons) <= 0 or max(horizons) > 86_400 or not 0.001 <= every <= 86_400 or walk_from < 0:
+        if not all(0 < seconds <= 86_400 for seconds in horizons) or not 0.001 <= every <= 86_400:
             _refuse("times are above 0 and at most a day", "--horizon 60 --every 1")
+        if not 0 <= walk_from <= 1e6:
+            _refuse(f"{walk_from:g} contracts are no bound for small orders", "--walk-from 20")
         self.side, self.horizons, self.every, self.immediate, self.seed = side, sorted(horizons), every, immediate, seed
         self.walk_from = walk_from
         self.where = price if price in _WHERE else "join"
-        self.price = None if price in _WHERE else parse_price(price)
+        self.price = None if price in _WHERE else _price(price)
 
     def plan(self, size: int, grid_ms: float | None = None) -> Plan:
         from kflow.sim.study import Plan
@@ -170,16 +176,30 @@ class _Run:
         }
 
 
-def _refuse(text: str, hint: str) -> None:
+def _refuse(text: str, hint: str) -> NoReturn:
     from kflow.errors import UsageError
 
     raise UsageError(text, hint=hint)
 
 
+def _price(text: str) -> Price:
+    from kflow.errors import Unrepresentable
+    from kflow.units import parse_price
+
+    try:
+        return parse_price(text)
+    except Unrepresentable:
+        _refuse(f"{text!r} is no place for an order", "join, improve, cross, sweep, or a YES price: 0.45")
+
+
 def _contracts(text: str) -> int:
+    from kflow.errors import Unrepresentable
     from kflow.units import parse_size
 
-    size = parse_size(text)
+    try:
+        size = parse_size(text)
+    except Unrepresentable as error:
+        _refuse(str(error), "--order-size 250")
     if not 0 < size < 2**30:
         _refuse(f"an order of {text} contracts cannot be", "--order-size 250")
     return size

@@ -89,8 +89,11 @@ def _rows(path: Path) -> list[Row]:
     found = []
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(csv.DictReader(io.TextIOWrapper(file, "utf-8")), 2):  # noqa: B007 - for errors
+        with (
+            gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
+            io.TextIOWrapper(file, "utf-8") as text,
+        ):
+            for number, line in enumerate(csv.DictReader(text), 2):  # noqa: B007 - for errors
                 if line["Operation"]:
                     found.append((int(line["OrderId"]), _row(line)))
     except (OSError, EOFError) as error:

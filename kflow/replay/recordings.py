@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from kflow.market.events import GapKind, Other
 from kflow.market.grid import Grid
 from kflow.replay.formats import FORMATS
 from kflow.replay.load import GapMark, Moment, moments_of_chunk
-from kflow.replay.stretches import RawStretch, read_stretches
+from kflow.replay.stretches import CHANNEL, INFERRED, UNKNOWN, RawStretch, read_stretches
 from kflow.session.chunks import MarketFacts, read_chunks
 from kflow.store.journal_reader import JournalReader
 
@@ -140,16 +141,24 @@ def _export(path: Path) -> Recording:
     kinds = {file.suffix for file in files}
     if len(kinds) > 1:
         raise UsageError(f"{path} holds exports in several formats", hint="name one file, or a folder of one format")
-    found = Recording(str(path), {}, "")
-    for file in sorted(files):
+    form = FORMATS[_EXPORTS[kinds.pop()]]
+    found = Recording(str(path), {}, UNKNOWN)
+    for together in _by_market(files):
         try:
-            stretches, how = read_stretches(FORMATS[_EXPORTS[kinds.copy().pop()]].read([file]))
+            stretches, how = read_stretches(moment for file in together for moment in form.read([file]))
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
-            raise DataError(f"{file} is no export of kflow: {error}", hint="kflow replay export writes them") from None
+            named = together[0]
+            raise DataError(f"{named} is no export of kflow: {error}", hint="kflow replay export writes them") from None
         for market, more in stretches.items():
             found.stretches.setdefault(market, []).extend(more)
-        found.trades = how if how != "none" or not found.trades else found.trades
+        found.trades = max(found.trades, how, key=(UNKNOWN, INFERRED, CHANNEL).index)
     return found
+
+
+def _by_market(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Files that go on from one another: a market's days in folders `session=/market=/date=`; else each alone."""
+    for _, together in groupby(sorted(files), lambda file: file.parents[1] if "date=" in file.parent.name else file):
+        yield list(together)
 
 
 # Frames.

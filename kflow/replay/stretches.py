@@ -34,7 +34,7 @@ class RawStretch:
 
     start: tuple[tuple[Level, ...], tuple[Level, ...]]
     deltas: Any = field(default_factory=list)  # µs, side, price, change
-    trades: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # see sim.trades
+    trades: list[tuple[int, int, int, int]] = field(default_factory=list)  # see sim.trades
     tickers: Any = field(default_factory=list)  # µs, volume, last price, last size
     ends: str = LAST
     lags: Any = field(default_factory=list)  # µs from the venue's time to receipt, of deltas that tell both
@@ -103,10 +103,11 @@ class Stretches:
             known = market.book.levels(Side.YES), market.book.levels(Side.NO)
             if known == (tuple(sorted(event.yes)), tuple(sorted(event.no))):
                 return
-            empty = not event.yes and not event.no
-            market.end(CLOSED if empty else "a snapshot that differs")
-        if event.yes or event.no:
-            market.begin(event)
+            if not event.yes and not event.no:
+                market.end(CLOSED)
+                return
+            market.end("a snapshot that differs")
+        market.begin(event)
 
     def _delta(self, moment: Moment, event: BookDelta) -> None:
         market = self.markets.get(event.market)
@@ -129,7 +130,7 @@ class Stretches:
         us = market.us if moment.venue_us is None else moment.venue_us
         maker = 1 - event.taker
         price = event.price if maker == Side.YES else Price(DOLLAR - event.price)
-        market.open.trades.append((len(market.open.deltas), us, maker, price, event.size))
+        market.open.trades.append((us, maker, price, event.size))
 
 
 def read_stretches(moments: Iterable[Moment]) -> tuple[dict[str, list[RawStretch]], str]:
@@ -166,7 +167,7 @@ def _finished(raw: RawStretch, how: str, counts: dict[str, int]) -> Stretch:
     side8, price32 = side.astype(np.int8), price.astype(np.int32)
     prints = np.zeros((0, 5), np.int64)
     if how == CHANNEL:
-        laid = lay_trades(us, side8, price32, change, np.array(raw.trades, np.int64).reshape(-1, 5))
+        laid = lay_trades(us, side8, price32, change, np.array(raw.trades, np.int64).reshape(-1, 4))
         traded, prints = laid.traded, laid.prints
         counts["laid"] += laid.laid
         counts["printed"] += laid.printed

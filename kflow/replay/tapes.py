@@ -94,7 +94,7 @@ class Shelf:
             index: dict[str, str | None] = json.loads((self.root / f"{source}.json").read_text())
         except (OSError, ValueError):
             return None
-        whole = all(key is None or (self.root / key / "tape.json").is_file() for key in index.values())
+        whole = all(key is None or cache.load(self.root, key) is not None for key in index.values())
         return index if whole else None
 
     def _store(self, source: str, recording: Recording, facts: Mapping[str, Any]) -> dict[str, str | None]:

@@ -78,14 +78,19 @@ def parse_latency(text: str, calibration: Calibration | None = None) -> Latency:
     if text == "calibrated":
         if calibration is None or calibration.latency is None:
             raise UsageError("no calibration measured a latency", hint="--calibration FILE of one that did, or 20/20/5")
-        return msgspec.convert(calibration.latency, Latency)
+        try:
+            return msgspec.convert(calibration.latency, Latency)
+        except msgspec.ValidationError as error:
+            raise DataError(f"the latency of calibration {calibration.name} cannot be: {error}") from None
     parts = text.split("/")
     try:
         numbers = [float(part) for part in parts]
     except ValueError:
         numbers = []
     if len(numbers) == 1:
-        return Latency.constant(numbers[0], numbers[0], 0)
-    if len(numbers) == 3:
-        return Latency.constant(*numbers)
-    raise UsageError(f"{text!r} is no latency", hint="home, none, calibrated, 50 (ms), or place/cancel/data: 50/50/20")
+        numbers = [numbers[0], numbers[0], 0.0]
+    if len(numbers) != 3 or not all(0 <= number <= 600_000 for number in numbers):
+        raise UsageError(
+            f"{text!r} is no latency", hint="home, none, calibrated, 50 (ms), or place/cancel/data: 50/50/20"
+        )
+    return Latency.constant(*numbers)

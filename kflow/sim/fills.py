@@ -111,7 +111,7 @@ class Latency:
     def __post_init__(self) -> None:
         for samples in (self.place, self.cancel, self.data):
             if not samples or min(samples) < 0 or max(samples) > 600_000_000:
-                raise UsageError(f"latency {self.name} holds no times of 0 to 600 s")
+                raise UsageError(f"latency {self.name} holds no times of 0 to 600 s", hint="--latency 50/50/20, in ms")
 
     @classmethod
     def constant(cls, place_ms: float, cancel_ms: float, data_ms: float) -> Latency:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kflow.errors import UsageError
 from kflow.sim import kernel
 from kflow.sim.accounts import Limits, market_of, market_on, new_accounts
 from kflow.sim.fills import Assumptions
 from kflow.sim.tape import Tape, on_grid
-from kflow.units import DOLLAR, Money, Price, Size
+from kflow.units import DOLLAR, Money, Price, Size, format_price
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -184,9 +185,44 @@ def instructions(starts: I64, sides: I64, plan: Plan, tape: Tape) -> I64:
     what[:, kernel.I_RULE] = _RULES[plan.where]
     if plan.price is not None:
         what[:, kernel.I_RULE] = kernel.AT_COLUMN
-        what[:, kernel.I_COL] = int(np.searchsorted(tape.arrays.price, plan.price))
+        what[:, kernel.I_COL] = _column(tape, plan.price)
     what[:, kernel.I_SIZE], what[:, kernel.I_FLAGS] = plan.size, plan.flags
     return what
+
+
+def _column(tape: Tape, price: Price) -> int:
+    column = int(np.searchsorted(tape.arrays.price, price))
+    if column == tape.columns or tape.arrays.price[column] != price:
+        raise UsageError(
+            f"a price of {format_price(price)} is not on the grid of {tape.market}", hint="choose one of its ticks"
+        )
+    return column
+
+
+class _Played(NamedTuple):
+    """A batch that was played, less the orders that were never sent; `bid` and `ask`: columns of the touch they saw."""
+
+    tape: Tape
+    stretch: int
+    plan: Plan
+    sent_us: I64
+    side: I64
+    bid: I64
+    ask: I64
+    order: I64  # [n, ORDER]
+    log: I64  # [n, F, LOG]
+    kind: I64  # [n, F] of log rows; 0 behind the last
+
+    def own(self, yes: NDArray[Any]) -> NDArray[Any]:
+        """Prices (or mids, doubled: see `mid`) of the side that was bought."""
+        return np.where(self.side == 0, yes, DOLLAR - yes)
+
+    @property
+    def mid(self) -> I64:
+        """Own side's, twice."""
+        prices = self.tape.arrays.price.astype(np.int64)
+        twice = prices[self.bid] + prices[self.ask]
+        return np.where(self.side == 0, twice, 2 * DOLLAR - twice)
 
 
 def _play(
@@ -208,8 +244,12 @@ def _play(
         if logged <= rows:
             break
         rows = 2 * logged
-    quoted = (bid >= 0) & (ask < tape.columns) & (state.orders[:, 0, kernel.REASON] != kernel.NO_PLACE)
-    return _outcome(tape, stretch, plan, state, starts, sides, last_us, np.flatnonzero(quoted), bid, ask)
+    kept = np.flatnonzero((bid >= 0) & (ask < tape.columns) & (state.orders[:, 0, kernel.REASON] != kernel.NO_PLACE))
+    log, counts = state.log[kept], state.account[kept, kernel.LOGGED]
+    kind = np.where(np.arange(log.shape[1]) < counts[:, None], log[:, :, kernel.KIND], 0)
+    order = state.orders[kept, 0]
+    played = _Played(tape, stretch, plan, starts[kept], sides[kept], bid[kept], ask[kept], order, log, kind)
+    return Outcome(_orders(played), _fills(played), _drift(played))
 
 
 def _seat(tape: Tape, stretch: int, plan: Plan, state: kernel.State, starts: I64) -> tuple[kernel.Market, I64, I64]:
@@ -219,48 +259,33 @@ def _seat(tape: Tape, stretch: int, plan: Plan, state: kernel.State, starts: I64
         kernel.seat_all(state, market, np.full(len(starts), stretch, np.int64), starts)
     else:
         market = market_on(on_grid(tape, stretch, plan.grid_us))
-        for i, start in enumerate(starts):
-            kernel.seat_on_row(state, market, i, min((start - market.start_us) // plan.grid_us, len(market.rows) - 1))
+        # An order goes out on the first step that is not before its moment.
+        rows = np.minimum(-((market.start_us - starts) // plan.grid_us), len(market.rows) - 1)
+        for i, row in enumerate(rows):
+            kernel.seat_on_row(state, market, i, row)
     return market, state.account[:, kernel.BID].copy(), state.account[:, kernel.ASK].copy()
 
 
-def _outcome(
-    tape: Tape,
-    stretch: int,
-    plan: Plan,
-    state: kernel.State,
-    starts: I64,
-    sides: I64,
-    last_us: int,
-    kept: I64,
-    bid: I64,
-    ask: I64,
-) -> Outcome:
-    order, prices = state.orders[kept, 0], tape.arrays.price.astype(np.int64)
-    side, sent = sides[kept], starts[kept]
-    bid_price, ask_price = prices[bid[kept]], prices[ask[kept]]
-    near = np.where(side == 0, bid_price, DOLLAR - ask_price)
-    far = np.where(side == 0, ask_price, DOLLAR - bid_price)
-    mid = np.where(side == 0, bid_price + ask_price, 2 * DOLLAR - bid_price - ask_price)
-    log, counts = state.log[kept], state.account[kept, kernel.LOGGED]
-    valid = np.arange(log.shape[1]) < counts[:, None]
-    kind = np.where(valid, log[:, :, kernel.KIND], 0)
-    rest_row = np.argmax(kind == kernel.ARRIVED, axis=1)
-    rested = np.any(kind == kernel.ARRIVED, axis=1)
-    ahead = np.where(rested, log[np.arange(len(kept)), rest_row, kernel.L_AHEAD], -1)
-    never = np.int64(kernel.NEVER)
+def _orders(played: _Played) -> Orders:
+    tape, order, sent, kind = played.tape, played.order, played.sent_us, played.kind
+    prices = tape.arrays.price.astype(np.int64)
+    first_us, last_us = tape.span_us(played.stretch)
+    rests = kind == kernel.ARRIVED
+    rest_row = played.log[np.arange(len(order)), np.argmax(rests, axis=1)]
     full = (order[:, kernel.REASON] == kernel.FILLED) & (order[:, kernel.LEFT] == 0)
-    limit = prices[np.clip(order[:, kernel.COL], 0, len(prices) - 1)]
-    first_us = tape.span_us(stretch)[0]
-    orders = Orders(
+    bid, ask = prices[played.bid], prices[played.ask]
+    takes = played.plan.where in ("cross", "sweep")
+    aimed = np.where((played.side == 0) == takes, ask, bid)
+    never = np.int64(kernel.NEVER)
+    return Orders(
         sent_us=sent,
         left_us=last_us - sent,
-        side=side,
+        side=played.side,
         size=order[:, kernel.SIZE],
-        price=np.where(side == 0, limit, DOLLAR - limit),
-        ahead=ahead,
-        mid=mid,
-        touch=far if plan.where in ("cross", "sweep") else near,
+        price=played.own(prices[np.clip(order[:, kernel.COL], 0, len(prices) - 1)]),
+        ahead=np.where(rests.any(axis=1), rest_row[:, kernel.L_AHEAD], -1),
+        mid=played.mid,
+        touch=played.own(aimed),
         filled=order[:, kernel.SIZE] - order[:, kernel.LEFT],
         cost=order[:, kernel.NOTIONAL],
         fees=order[:, kernel.FEE],
@@ -268,16 +293,28 @@ def _outcome(
         full_us=np.where(full, order[:, kernel.LAST] - sent, never),
         block=(sent - first_us) // 300_000_000,
     )
-    which, row = np.nonzero((kind == kernel.TOOK) | (kind == kernel.MADE))
-    fill = log[which, row]
-    yes = prices[fill[:, kernel.L_COL]]
-    own = np.where(side[which] == 0, yes, DOLLAR - yes)
-    marks = markouts(tape, stretch, fill[:, kernel.AT], side[which], own)
-    maker = fill[:, kernel.KIND] == kernel.MADE
-    fills = Fills(which.astype(np.int64), fill[:, kernel.AT] - sent[which], own, fill[:, kernel.L_SIZE], maker, marks)
-    later = mids(tape, stretch, np.minimum(sent + plan.horizon_us, last_us))
-    drift = (np.where(side == 0, later, 2 * DOLLAR - later) - mid) / 200
-    return Outcome(orders, fills, drift)
+
+
+def _fills(played: _Played) -> Fills:
+    which, row = np.nonzero((played.kind == kernel.TOOK) | (played.kind == kernel.MADE))
+    fill, side = played.log[which, row], played.side[which]
+    yes = played.tape.arrays.price.astype(np.int64)[fill[:, kernel.L_COL]]
+    own = np.where(side == 0, yes, DOLLAR - yes)
+    return Fills(
+        order=which.astype(np.int64),
+        us=fill[:, kernel.AT] - played.sent_us[which],
+        price=own,
+        size=fill[:, kernel.L_SIZE],
+        maker=fill[:, kernel.KIND] == kernel.MADE,
+        markout=markouts(played.tape, played.stretch, fill[:, kernel.AT], side, own),
+    )
+
+
+def _drift(played: _Played) -> F64:
+    """Cents by which the own side's mid rose until an order was followed no longer."""
+    last_us = played.tape.span_us(played.stretch)[1]
+    later = mids(played.tape, played.stretch, np.minimum(played.sent_us + played.plan.horizon_us, last_us))
+    return (np.where(played.side == 0, later, 2 * DOLLAR - later) - played.mid) / 200
 
 
 def markouts(tape: Tape, stretch: int, us: I64, side: I64, own_price: I64) -> F64:

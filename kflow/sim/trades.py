@@ -10,8 +10,6 @@ import numpy as np
 
 from kflow.sim.tape import I32, I64
 
-# Columns of the trades that are laid.
-BEFORE, US, MAKER_SIDE, PRICE, SIZE = range(5)
 # A trade and its removals may be stamped this far apart and still be one; the venue stamps trades to the millisecond.
 NEAR_US: Final = 100_000
 
@@ -28,10 +26,11 @@ class Laid(NamedTuple):
 def lay_trades(us: I64, side: np.ndarray, price: I32, change: I64, trades: I64) -> Laid:
     """Lay trades on removals of the same side and price.
 
-    us, side, price, change: [E] deltas in the venue's order, as in `tape.Stretch`. trades: [T, 5] rows of (deltas that
-    came before it, its own µs of which only the millisecond counts, maker's side, maker's own price, size).
+    us, side, price, change: [E] deltas in the venue's order, as in `tape.Stretch`. trades: [T, 4] rows of (its µs, of
+    which only the millisecond counts, maker's side, maker's own price, size).
 
-    Removals of its millisecond come first, of those one of its very size; then the nearest within NEAR_US.
+    Removals of its millisecond come first, of those one of its very size; then the nearest within NEAR_US. What finds
+    none stands behind the deltas of its millisecond.
     """
     left = np.maximum(-change, 0)
     whole = left.copy()
@@ -41,7 +40,7 @@ def lay_trades(us: I64, side: np.ndarray, price: I32, change: I64, trades: I64) 
         by_level[s, p].append(delta)
     times = {level: [int(us[delta]) for delta in deltas] for level, deltas in by_level.items()}
     prints = []
-    for before, at, s, p, size in trades.tolist():
+    for at, s, p, size in trades.tolist():
         for delta in _candidates(by_level.get((s, p), []), times.get((s, p), []), at, size, left):
             part = min(size, int(left[delta]))
             left[delta] -= part
@@ -49,10 +48,10 @@ def lay_trades(us: I64, side: np.ndarray, price: I32, change: I64, trades: I64) 
             if not size:
                 break
         if size:
-            prints.append((before, at, s, p, size))
+            prints.append((int(np.searchsorted(us, at // 1000 * 1000 + 999, side="right")), at, s, p, size))
     traded = whole - left
     rows = np.array(prints, np.int64).reshape(-1, 5)
-    return Laid(traded, rows, int(traded.sum()), int(rows[:, SIZE].sum()))
+    return Laid(traded, rows, int(traded.sum()), int(rows[:, -1].sum()))
 
 
 def _candidates(deltas: list[int], times: list[int], at: int, size: int, left: I64) -> list[int]:

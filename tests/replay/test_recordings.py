@@ -134,7 +134,6 @@ def test_tables_and_journal_give_the_same_tape(conn: Connection, store: Store, t
     assert digests(Shelf(tmp_path / "file").of_file(session.directory)) == tables
 
 
-@pytest.mark.xfail(reason="a print stands where its trade was received, and tables do not tell that within a chunk")
 def test_tables_and_journal_give_the_same_tape_of_frames_that_came_at_once(
     conn: Connection, store: Store, tmp_path: Path
 ) -> None:
@@ -150,7 +149,6 @@ def test_an_export_gives_the_same_tape(exported: Callable[..., Path], truth: dic
         assert compiled(file) == {market: truth[market]}
 
 
-@pytest.mark.xfail(reason="each day's file is read by itself, so that a day after the first begins without a book")
 def test_an_export_in_folders_of_days_gives_the_same_tape(exported: Callable[..., Path], truth: dict[str, str]) -> None:
     assert compiled(exported("parquet", partitioned=True)) == truth
 
@@ -160,7 +158,6 @@ def test_frames_as_received_give_the_same_tape(truth: dict[str, str], tmp_path: 
         assert compiled(written(eventful(), tmp_path / name)) == truth
 
 
-@pytest.mark.xfail(reason="the last market's file decides for all how trades are known")
 def test_a_market_without_trades_leaves_those_of_others_as_they_are(
     conn: Connection, store: Store, tmp_path: Path
 ) -> None:
@@ -292,7 +289,6 @@ def test_orders_that_reach_beyond_the_touch_took_from_the_level_of_their_price(t
     assert kinds(of(found, "orders"))[-1] == (TRADE, 0, 4_000, 600)
 
 
-@pytest.mark.xfail(reason="the text wrapper around the file is left to the collector, which warns")
 def test_orders_need_not_be_compressed(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -442,7 +438,6 @@ def test_a_market_that_contradicts_itself_is_left_out_and_told_of(tmp_path: Path
         shelf.of_file(path, ["KXT-B"])
 
 
-@pytest.mark.xfail(reason="a kept tape that cannot be read is left out in silence, and is not compiled anew")
 def test_a_kept_tape_that_cannot_be_read_is_compiled_anew(tmp_path: Path) -> None:
     folder, root = segments_folder(tmp_path / "segments"), tmp_path / "tapes"
     Shelf(root).of_file(folder)

@@ -155,6 +155,13 @@ def test_a_snapshot_that_empties_the_book_is_the_markets_close() -> None:
     assert told(found) == ([(1, YES, 1)], CLOSED)
 
 
+def test_a_market_whose_first_book_is_empty_is_followed_from_there() -> None:
+    """As of a market that has just opened."""
+    [found] = stretches_of(at(snapshot([], [])), at(delta(100), 1), at(delta(-40), 2))
+    assert found.start == ((), ())
+    assert told(found) == ([(1, YES, 100), (2, YES, -40)], LAST)
+
+
 def test_a_snapshot_of_the_book_as_it_is_is_no_news() -> None:
     now = snapshot([(4_000, 600), (3_900, 300)], OFFERS)  # in any order
     [found] = stretches_of(at(snapshot()), at(delta(100), 1), at(now), at(delta(2), 2))
@@ -193,13 +200,13 @@ def test_a_trade_is_of_the_makers_side_at_its_own_price() -> None:
     moments = [at(snapshot()), at(delta(-100), 10), at(trade(100, NO, 4_000), 10), at(trade(70, YES, 4_500), 20)]
     [found] = stretches_of(*moments)
     t = T_MS * 1000
-    assert found.trades == [(1, t + 10, YES, 4_000, 100), (1, t + 20, NO, 5_500, 70)]
+    assert found.trades == [(t + 10, YES, 4_000, 100), (t + 20, NO, 5_500, 70)]
     assert read_stretches(moments)[1] == CHANNEL
 
 
 def test_a_trade_without_a_stamp_has_the_time_of_its_market() -> None:
     [found] = stretches_of(at(snapshot()), at(delta(-100), 10), at(trade(100)))
-    assert found.trades[0][:2] == (1, T_MS * 1000 + 10)
+    assert found.trades[0][0] == T_MS * 1000 + 10
 
 
 def test_trades_may_come_before_the_deltas_they_belong_to() -> None:

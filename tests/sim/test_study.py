@@ -91,7 +91,7 @@ def test_a_stretch_without_time_sends_nothing() -> None:
 
 
 def test_blocks_are_five_minutes_of_a_stretch() -> None:
-    changes = [(second * S, YES, 100, 0, 0) for second in (50, 1_000)]
+    changes = [(second * S, YES, 100, 0, 0) for second in (250, 1_200)]
     orders = study([tape_of(BIDS, OFFERS, changes)], plan(every_us=100 * S), assuming()).orders
     assert orders.block.tolist() == [n // 3 for n in range(10) for _ in (YES, NO)]
 
@@ -116,8 +116,8 @@ def test_an_order_counts_at_a_horizon_only_if_its_stretch_lasts_as_long() -> Non
         ({"where": "improve"}, NO, 5_600, 5_500),
         ({"where": "cross"}, YES, 4_500, 4_500),
         ({"where": "cross"}, NO, 6_000, 6_000),
-        ({"where": "sweep"}, YES, 9_900, 4_500),
-        ({"where": "sweep"}, NO, 9_900, 6_000),
+        ({"where": "sweep"}, YES, 4_500, 4_500),  # a small order meets the touch only
+        ({"where": "sweep"}, NO, 6_000, 6_000),
         ({"price": Price(3_700)}, YES, 3_700, 4_000),
         ({"price": Price(4_400)}, NO, 5_600, 5_500),  # a YES price for either side
     ],
@@ -174,6 +174,14 @@ def test_an_order_that_is_filled_in_part_has_a_first_fill_and_no_last() -> None:
     orders = study([tape], plan(sides=(YES,), every_us=60 * S), assuming()).orders
     assert (orders.filled.tolist(), orders.first_us.tolist()) == ([1], [3 * S])
     assert orders.full_us.tolist() == [kernel.NEVER]
+
+
+def test_an_order_may_have_many_fills() -> None:
+    trades = [(2 * S + n, YES, 4_000, -10, 10) for n in range(100)]
+    tape = ticking((S + 1, YES, 4_000, 50_000, 0), (2 * S - 1, YES, 4_000, -5_000, 5_000), *trades)
+    orders, fills, _ = study([tape], plan(sides=(YES,), every_us=60 * S), assuming())
+    assert fills.us.tolist() == [S + n for n in range(100)]
+    assert (orders.filled.tolist(), int(fills.size.sum()), orders.full_us.tolist()) == ([1_000], 1_000, [S + 99])
 
 
 def test_an_order_is_followed_to_the_longest_horizon() -> None:
@@ -319,3 +327,11 @@ def test_on_a_grid_what_comes_between_two_steps_comes_at_the_later() -> None:
     assert exact.orders.ahead.tolist() == coarse.orders.ahead.tolist() == [5_000]
     assert exact.orders.filled.tolist() == coarse.orders.filled.tolist() == [1_000]
     assert (exact.orders.full_us.tolist(), coarse.orders.full_us.tolist()) == ([S + 1], [S + 250_000])
+
+
+def test_on_a_grid_an_order_between_two_steps_is_measured_by_the_book_it_is_sent_on() -> None:
+    """Sent at 2 s, between steps at 1.8 and 2.2 s; at 1.9 s the bid rose to 41."""
+    tape = ticking((1_900_000, YES, 4_100, 100, 0))
+    orders = study([tape], plan(sides=(YES,), grid_us=400_000), assuming()).orders
+    assert (orders.sent_us[1], orders.price[1]) == (2 * S, 4_100)
+    assert (orders.touch[1], orders.mid[1]) == (4_100, 8_600)

@@ -83,6 +83,14 @@ def test_what_was_ahead_goes_by_trades_and_cancellations_step_by_step() -> None:
     assert life.until_us == 61 * S
 
 
+def test_an_order_may_live_through_more_moments_than_are_expected() -> None:
+    trades = [(2 * S + n, YES, 4_000, -10, 10) for n in range(300)]
+    changes = [(1 * S, YES, 100, 0, 0), *trades, (70 * S, YES, 100, 0, 0)]
+    life = trace([tape_of(BIDS, OFFERS, changes)], TEN, lambda _: assume(), 0)
+    assert [m.kind for m in life.moments] == ["sent", "rests", *["traded ahead"] * 300]
+    assert life.moments[-1].ahead == 2_000
+
+
 def test_an_order_to_buy_no_is_told_in_its_own_prices() -> None:
     life = trace([frozen(BIDS, OFFERS, 3)], Plan(size=Size(1_000), where="cross"), lambda _: assume(), 1)
     assert life.side == NO

@@ -13,13 +13,13 @@ MS = 1_000
 T = 1_000_000_000_000_000  # a whole millisecond
 
 Delta = tuple[int, int, int, int]  # µs, side, price, change
-Trade = tuple[int, int, int, int, int]  # deltas before it, µs, maker's side, maker's price, size
+Trade = tuple[int, int, int, int]  # µs, maker's side, maker's price, size
 
 
 def lay(deltas: list[Delta], trades: list[Trade]) -> Laid:
     us, side, price, change = np.array(deltas, np.int64).reshape(-1, 4).T
     return lay_trades(
-        us, side.astype(np.int8), price.astype(np.int32), change, np.array(trades, np.int64).reshape(-1, 5)
+        us, side.astype(np.int8), price.astype(np.int32), change, np.array(trades, np.int64).reshape(-1, 4)
     )
 
 
@@ -27,9 +27,9 @@ def bid(us: int, change: int) -> Delta:
     return T + us, YES, 4_000, change
 
 
-def sold(us: int, size: int, before: int = 0) -> Trade:
+def sold(us: int, size: int) -> Trade:
     """A trade with the YES bid of 40 cents."""
-    return before, T + us, YES, 4_000, size
+    return T + us, YES, 4_000, size
 
 
 def test_of_one_millisecond_the_removal_of_its_very_size_is_the_trades() -> None:
@@ -55,7 +55,7 @@ def test_a_trade_is_split_over_several_removals() -> None:
 def test_several_trades_share_a_removal() -> None:
     found = lay([bid(100, -300)], [sold(0, 100), sold(0, 150), sold(0, 90)])
     assert found.traded.tolist() == [300]
-    assert found.prints.tolist() == [[*sold(0, 40)]]
+    assert found.prints.tolist() == [[1, *sold(0, 40)]]
 
 
 def test_of_other_milliseconds_the_nearest_is_the_trades() -> None:
@@ -73,9 +73,9 @@ def test_beyond_a_tenth_of_a_second_nothing_is_near() -> None:
         assert lay([bid(us, -500)], [sold(0, 500)]).traded.tolist() == [500 if near else 0]
 
 
-def test_what_finds_no_removal_becomes_a_print_where_the_trade_stood() -> None:
-    deltas = [bid(0, 300), bid(10, -200), (T + 20, NO, 4_000, -900), (T + 30, YES, 3_900, -900)]
-    found = lay(deltas, [sold(7, 500, before=3)])
+def test_what_finds_no_removal_becomes_a_print_behind_its_millisecond() -> None:
+    deltas = [bid(0, 300), bid(10, -200), (T + 999, NO, 4_000, -900), (T + 1_000, YES, 3_900, -900)]
+    found = lay(deltas, [sold(7, 500)])
     assert found.traded.tolist() == [0, 200, 0, 0]
     assert found.prints.tolist() == [[3, T + 7, YES, 4_000, 300]]
     assert (found.laid, found.printed) == (200, 300)
@@ -104,7 +104,7 @@ deltas_ = st.lists(
 ).map(lambda rows: sorted(rows, key=lambda row: row[0]))
 trades_ = st.lists(
     st.tuples(
-        st.integers(0, 25), st.integers(0, 400_000), st.integers(0, 1), st.sampled_from([3_900, 4_000, 4_100]),
+        st.integers(0, 400_000), st.integers(0, 1), st.sampled_from([3_900, 4_000, 4_100]),
         st.sampled_from([1, 300, 650, 700]),
     ),
     max_size=15,
@@ -119,17 +119,18 @@ def test_every_contract_is_laid_or_printed_once(deltas: list[Delta], trades: lis
 
     assert found.laid == sum(traded)
     assert found.printed == sum(row[4] for row in prints)
-    assert found.laid + found.printed == sum(trade[4] for trade in trades)
+    assert found.laid + found.printed == sum(trade[3] for trade in trades)
     for (_, _, _, change), size in zip(deltas, traded, strict=True):
         assert 0 <= size <= max(-change, 0)
-    for level in {trade[2:4] for trade in trades}:
-        asked = sum(trade[4] for trade in trades if trade[2:4] == level)
+    for level in {trade[1:3] for trade in trades}:
+        asked = sum(trade[3] for trade in trades if trade[1:3] == level)
         kept = sum(size for delta, size in zip(deltas, traded, strict=True) if delta[1:3] == level)
         assert kept + sum(row[4] for row in prints if row[2:4] == level) == asked
     # Each print is a trade, or what is left of one, and near it nothing was left to lie on.
     for before, us, side, price, size in prints:
         assert size > 0
-        assert any(trade[:4] == (before, us, side, price) and trade[4] >= size for trade in trades)
+        assert any(trade[:3] == (us, side, price) and trade[3] >= size for trade in trades)
+        assert before == sum(delta[0] // 1000 <= us // 1000 for delta in deltas)
         for (at, s, p, change), laid in zip(deltas, traded, strict=True):
             if (s, p) == (side, price) and us - NEAR_US <= at <= us + 999 + NEAR_US:
                 assert laid == max(-change, 0)
