@@ -35,7 +35,7 @@ def calibrate(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Fit where in a queue cancellations fall, say how sure that is, and how good the model is then."""
+    """Fit the fill model to orders whose fate is known, and say how good it is."""
     import msgspec
 
     import kflow

@@ -72,17 +72,12 @@ def simulate(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Say what an order would have got on recorded books: when, at what price, with what fees, and how sure."""
+    """Say what an order would have got on recorded books, and how sure that is."""
     chosen = render.chosen(form, as_json)
     run = _Run(side, price, horizon or [1.0, 10.0, 60.0], every, immediate, walk_from, seed)
     sizes = [_contracts(text) for text in order_size or ["10"]]
     picks = _picks(model or ["queue"], latency, calibration)
-    if grid is not None and not 1 <= grid <= 3_600_000:
-        _refuse(f"a grid of {grid:g} ms cannot be", "--grid 250")
-    if plot is not None:
-        check_plot(plot)
-    if by not in (None, "day"):
-        _refuse(f"--by {by} is nothing to cut by", "--by day")
+    _check(grid, by, plot)
     tapes = load_tapes(context, sessions, paths, market, source=source)
     if orders is not None:
         from kflow.cli.given import show_given
@@ -97,6 +92,15 @@ def simulate(
     _show(whole, chosen)
     if plot is not None:
         _draw(whole, plot)
+
+
+def _check(grid: float | None, by: str | None, plot: Path | None) -> None:
+    if grid is not None and not 1 <= grid <= 3_600_000:
+        _refuse(f"a grid of {grid:g} ms cannot be", "--grid 250")
+    if by not in (None, "day"):
+        _refuse(f"--by {by} is nothing to cut by", "--by day")
+    if plot is not None:
+        check_plot(plot)
 
 
 class _Run:
