@@ -35,7 +35,7 @@ def calibrate(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Fit the fill model to orders whose fate is known, and say how good it is."""
+    """Fit the fill model to orders whose fate is known."""
     import msgspec
 
     import kflow

@@ -21,10 +21,10 @@ MOUNTS = {
     "watch": Mount("kflow.cli.watch:watch", "Show a running recorder live: ladder, rates, lag, gaps."),
     "replay": Mount("kflow.cli.replay:app", "Give recorded sessions back: verify, export, serve."),
     "simulate": Mount(
-        "kflow.cli.simulate:simulate", "Say what an order would have got on recorded books, and how sure that is."
+        "kflow.cli.simulate:simulate", "Say what an order would have got, and how sure that is."
     ),
     "calibrate": Mount(
-        "kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known, and say how good it is."
+        "kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known."
     ),
     "tape": Mount("kflow.cli.tape:app", "Recordings as the simulator reads them: build, info."),
     "sessions": Mount("kflow.cli.sessions:app", "List and show recorded sessions."),
@@ -38,7 +38,7 @@ MOUNTS = {
 
 app = new_app(
     cls=lazy_group(MOUNTS),
-    help="Record Kalshi order books without losing a message, and give them back to the byte.",
+    help="Record Kalshi order books without losing a message, and ask what orders would have got in them.",
     no_args_is_help=True,
     add_completion=True,
 )

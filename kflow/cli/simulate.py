@@ -72,7 +72,7 @@ def simulate(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Say what an order would have got on recorded books, and how sure that is."""
+    """Say what an order would have got, and how sure that is."""
     chosen = render.chosen(form, as_json)
     run = _Run(side, price, horizon or [1.0, 10.0, 60.0], every, immediate, walk_from, seed)
     sizes = [_contracts(text) for text in order_size or ["10"]]
