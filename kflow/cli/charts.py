@@ -36,17 +36,32 @@ class Panel(NamedTuple):
 
 def bars(rows: Sequence[tuple[str, float | None, float | None]]) -> list[str]:
     """Shares as bars: (label, share, standard error) each a line."""
+    shares = [(label, share, None if share is None else _percent(share, error)) for label, share, error in rows]
+    return _bars(shares, most=1.0)
+
+
+def cent_bars(rows: Sequence[tuple[str, float | None, float | None]]) -> list[str]:
+    """Amounts in cents as bars, the longest for the largest: (label, cents, standard error) each a line."""
+    amounts = [(label, cents, None if cents is None else _cents(cents, error)) for label, cents, error in rows]
+    return _bars(amounts, most=max((abs(cents) for _, cents, _ in rows if cents is not None), default=0.0))
+
+
+def _bars(rows: Sequence[tuple[str, float | None, str | None]], most: float) -> list[str]:
     width = max((len(label) for label, _, _ in rows), default=0)
     lines = []
-    for label, share, error in rows:
-        if share is None:
-            lines.append(f"{label:<{width}}  —")
-            continue
-        eighths = round(min(max(share, 0.0), 1.0) * _WIDTH * 8)
+    for label, value, text in rows:
+        eighths = round(min(max(value or 0.0, 0.0) / most, 1.0) * _WIDTH * 8) if most else 0
         bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-        sure = f" ± {100 * error:.1f}" if error is not None else ""
-        lines.append(f"{label:<{width}}  {bar:<{_WIDTH}} {100 * share:5.1f}{sure} %")
+        lines.append(f"{label:<{width}}  —" if text is None else f"{label:<{width}}  {bar:<{_WIDTH}} {text}")
     return lines
+
+
+def _percent(share: float, error: float | None) -> str:
+    return f"{100 * share:5.1f}" + (f" ± {100 * error:.1f}" if error is not None else "") + " %"
+
+
+def _cents(cents: float, error: float | None) -> str:
+    return f"{cents:5.2f}" + (f" ± {error:.2f}" if error is not None else "") + " ¢"
 
 
 def check_plot(path: Path) -> None:

@@ -20,12 +20,8 @@ MOUNTS = {
     "ingest": Mount("kflow.cli.ingest:ingest", "Record order books, trades and tickers of any number of markets."),
     "watch": Mount("kflow.cli.watch:watch", "Show a running recorder live: ladder, rates, lag, gaps."),
     "replay": Mount("kflow.cli.replay:app", "Give recorded sessions back: verify, export, serve."),
-    "simulate": Mount(
-        "kflow.cli.simulate:simulate", "Say what an order would have got, and how sure that is."
-    ),
-    "calibrate": Mount(
-        "kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known."
-    ),
+    "simulate": Mount("kflow.cli.simulate:simulate", "Say what an order would have got, and how sure that is."),
+    "calibrate": Mount("kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known."),
     "tape": Mount("kflow.cli.tape:app", "Recordings as the simulator reads them: build, info."),
     "sessions": Mount("kflow.cli.sessions:app", "List and show recorded sessions."),
     "health": Mount("kflow.cli.health:health", "Ask a running recorder how it is."),

@@ -57,9 +57,9 @@ def load_tapes(
     tapes: list[Tape] = []
     with render.progress("read", None, unit="events") as advance:
         shelf = Shelf(root, rebuild, advance)
-        for path in paths or ():
-            tapes += shelf.of_file(path, markets)
-        if not paths:
+        if paths:
+            tapes += shelf.of_files(paths, markets)
+        else:
             with database(settings) as dsn, postgres.connect(dsn, autocommit=True) as conn:
                 numbers = recorded_sessions(conn, sessions) if sessions else _all_sessions(conn)
                 tapes += shelf.of_sessions(conn, numbers, markets, "journal" if source == "journal" else "tables")

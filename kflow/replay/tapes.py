@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kflow.errors import DataError, Unrepresentable
+from kflow.errors import ConfigError, DataError, Unrepresentable, UsageError
 from kflow.market.fees import FeeSchedule
 from kflow.market.grid import Grid
 from kflow.replay import recordings
@@ -47,6 +47,21 @@ class Shelf:
             recording = recordings.read_recording(path)
             index = self._store(source, recording, {"source": path.name})
         return self._take(path.name, index, markets)
+
+    def of_files(self, paths: Sequence[Path], markets: Sequence[str] | None = None) -> list[Tape]:
+        """Tapes of several recordings; each market asked for has to be in one of them at least."""
+        tapes: list[Tape] = []
+        missing: list[UsageError] = []
+        for path in dict.fromkeys(path.resolve() for path in paths):
+            try:
+                tapes += self.of_file(path, markets)
+            except UsageError as error:
+                if markets is None or len(paths) == 1:
+                    raise
+                missing.append(error)
+        if markets is not None and missing:
+            wanted({tape.market for tape in tapes}, markets)
+        return tapes
 
     def of_sessions(
         self, conn: Connection, numbers: Sequence[int], markets: Sequence[str] | None, source: Source
@@ -111,8 +126,11 @@ class Shelf:
             cache.save(tape, self.root, key)
             index[market] = key
             self.made += 1
-        (self.root / f"{source}.json").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.root / f"{source}.json").write_text(json.dumps(index))
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.root / f"{source}.json").write_text(json.dumps(index))
+        except OSError as error:
+            raise ConfigError(f"cannot write to {self.root}: {error.strerror}", hint="free disk space") from None
         return index
 
     def _take(self, source: str, index: Mapping[str, str | None], markets: Sequence[str] | None) -> list[Tape]:
