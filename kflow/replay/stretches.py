@@ -26,6 +26,9 @@ LABELLED: Final = "labelled"  # by whoever made the recording
 UNKNOWN: Final = "none"  # nothing tells: every removal counts as withdrawn
 CLOSED: Final = "the market closed"
 LAST: Final = "the recording ended"
+# A stamp that lies further before the last one, or behind it, is no time of the same stretch.
+_BACK_US: Final = 60_000_000
+_SILENCE_US: Final = 3_600_000_000
 
 
 @dataclass(slots=True)
@@ -88,7 +91,8 @@ class Stretches:
         elif type(event) is Ticker and event.volume is not None and moment.venue_us is not None:
             shown = self.markets.get(event.market)
             if shown is not None and shown.open is not None:
-                shown.open.tickers.append((moment.venue_us, event.volume, event.last or 0, 0))
+                # Tickers cover all deltas of their µs, and are stamped to the ms here: of that ms, then.
+                shown.open.tickers.append((moment.venue_us + 999, event.volume, event.last or 0, 0))
 
     def _gap(self, moment: Moment, gap: GapMark) -> None:
         if not breaks(moment):
@@ -116,11 +120,23 @@ class Stretches:
         if event.size is None:
             market.end("the book was not live")
             return
+        self._pass(market, moment)
         market.book.apply(Side(event.side), event.price, event.change)
-        market.us = max(market.us, moment.venue_us or 0)
         market.open.deltas.append((market.us, event.side, event.price, event.change))
         if moment.venue_us is not None:
             market.open.lags.append(moment.recv_ns // 1000 - moment.venue_us)
+
+    @staticmethod
+    def _pass(market: _Market, moment: Moment) -> None:
+        """The market's time goes on. Where it jumps, a stamp is wrong or nothing happened for long: another stretch."""
+        assert market.open is not None
+        us = moment.venue_us if moment.venue_us is not None else market.us or moment.recv_ns // 1000
+        if market.open.deltas and not -_BACK_US <= us - market.us <= _SILENCE_US:
+            market.end("the venue's time jumped")
+            market.open = RawStretch((market.book.levels(Side.YES), market.book.levels(Side.NO)))
+            market.stretches.append(market.open)
+            market.us = us
+        market.us = max(market.us, us) if market.open.deltas else us
 
     def _trade(self, moment: Moment, event: Trade) -> None:
         self.trades += 1
@@ -225,6 +241,10 @@ def _prices(stretches: Iterable[RawStretch]) -> set[Price]:
     return {Price(price) for price in seen}
 
 
+class NoSuchMarket(UsageError):
+    """A market that was asked for is not in the recording."""
+
+
 def wanted(found: Iterable[str], asked: Iterable[str] | None) -> list[str]:
     """Markets that were asked for, of those there are. Raises UsageError naming what is not there."""
     names = sorted(found)
@@ -232,7 +252,7 @@ def wanted(found: Iterable[str], asked: Iterable[str] | None) -> list[str]:
         return names
     missing = sorted(set(asked) - set(names))
     if missing:
-        raise UsageError(f"this recording has no market {', '.join(missing)}", hint=f"it has {_some(names)}")
+        raise NoSuchMarket(f"this recording has no market {', '.join(missing)}", hint=f"it has {_some(names)}")
     return [name for name in names if name in set(asked)]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kflow.errors import ConfigError, DataError, Unrepresentable, UsageError
+import msgspec
+
+from kflow.errors import ConfigError, DataError, Unrepresentable
 from kflow.market.fees import FeeSchedule
 from kflow.market.grid import Grid
 from kflow.replay import recordings
@@ -50,18 +52,10 @@ class Shelf:
 
     def of_files(self, paths: Sequence[Path], markets: Sequence[str] | None = None) -> list[Tape]:
         """Tapes of several recordings; each market asked for has to be in one of them at least."""
-        tapes: list[Tape] = []
-        missing: list[UsageError] = []
-        for path in dict.fromkeys(path.resolve() for path in paths):
-            try:
-                tapes += self.of_file(path, markets)
-            except UsageError as error:
-                if markets is None or len(paths) == 1:
-                    raise
-                missing.append(error)
-        if markets is not None and missing:
-            wanted({tape.market for tape in tapes}, markets)
-        return tapes
+        whole = {path: self.of_file(path) for path in dict.fromkeys(path.resolve() for path in paths)}
+        tapes = {tape.facts["digest"]: tape for kept in whole.values() for tape in kept}  # a copy counts once
+        chosen = set(wanted({tape.market for tape in tapes.values()} | self.empty.keys(), markets))
+        return [tape for tape in tapes.values() if tape.market in chosen]
 
     def of_sessions(
         self, conn: Connection, numbers: Sequence[int], markets: Sequence[str] | None, source: Source
@@ -101,49 +95,53 @@ class Shelf:
                 self.progress(_REPORT)
         self.progress(seen % _REPORT)
 
-    def _index(self, source: str) -> dict[str, str | None] | None:
-        """Keys of the tapes of a source by market, None for one that holds nothing; None where it is not kept whole."""
+    def _index(self, source: str) -> _Index | None:
+        """What a source holds, if it is kept whole."""
         if self.rebuild:
             return None
         try:
-            index: dict[str, str | None] = json.loads((self.root / f"{source}.json").read_text())
-        except (OSError, ValueError):
+            index = msgspec.json.decode((self.root / f"{source}.json").read_bytes(), type=_Index)
+        except (OSError, msgspec.MsgspecError):
             return None
-        whole = all(key is None or cache.load(self.root, key) is not None for key in index.values())
-        return index if whole else None
+        return index if all(cache.load(self.root, key) is not None for key in index.tapes.values()) else None
 
-    def _store(self, source: str, recording: Recording, facts: Mapping[str, Any]) -> dict[str, str | None]:
-        index: dict[str, str | None] = {}
+    def _store(self, source: str, recording: Recording, facts: Mapping[str, Any]) -> _Index:
+        index = _Index({}, {})
         for market, raw in sorted(recording.stretches.items()):
             told = {**facts, **recording.facts.get(market, {})}
             try:
                 tape = build_tape(market, raw, recording.trades, recording.grids.get(market), told)
             except DataError as error:
-                index[market] = None
-                self.empty[market] = str(error)
+                index.empty[market] = str(error)
                 continue
-            key = cache.key_of(source=source, market=market)
-            cache.save(tape, self.root, key)
-            index[market] = key
+            index.tapes[market] = cache.key_of(source=source, market=market)
+            cache.save(tape, self.root, index.tapes[market])
             self.made += 1
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.root / f"{source}.json").write_text(json.dumps(index))
+            draft = self.root / f".{source}.{os.getpid()}"
+            draft.write_bytes(msgspec.json.encode(index))
+            draft.replace(self.root / f"{source}.json")
         except OSError as error:
             raise ConfigError(f"cannot write to {self.root}: {error.strerror}", hint="free disk space") from None
         return index
 
-    def _take(self, source: str, index: Mapping[str, str | None], markets: Sequence[str] | None) -> list[Tape]:
-        tapes = []
-        for name in wanted(index, markets):
-            key = index[name]
-            tape = None if key is None else cache.load(self.root, key)
-            if tape is not None:
-                tapes.append(tape)
+    def _take(self, source: str, index: _Index, markets: Sequence[str] | None) -> list[Tape]:
+        chosen = wanted(index.tapes.keys() | index.empty.keys(), markets)
+        self.empty.update({name: why for name, why in index.empty.items() if name in chosen})
+        kept = [cache.load(self.root, index.tapes[name]) for name in chosen if name in index.tapes]
+        tapes = [tape for tape in kept if tape is not None]
         if not tapes and markets is not None:
             raise nothing_in(source)
         self.kept += len(tapes)
         return tapes
+
+
+class _Index(msgspec.Struct):
+    """Of one source: the key of each market's tape, and of markets that hold nothing to be simulated on, why."""
+
+    tapes: dict[str, str]
+    empty: dict[str, str]
 
 
 def _facts(market: StoredMarket) -> dict[str, Any]:

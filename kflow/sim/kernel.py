@@ -75,7 +75,7 @@ NEVER: Final = 2**62
 # Of the seed's model: what its chances are capped to, and how long its time bonus grows.
 _LEAST, _MOST, _RAMP_US = 0.01, 0.99, 30_000_000
 # Activity is trades over the last minute (exponentially weighted) against one a second.
-_ACTIVITY_US, _BUSY = 60_000_000.0, 60.0
+_ACTIVITY_US, _BUSY, _LOOK_BACK_US = 60_000_000.0, 60.0, 180_000_000
 # Into which a step of a grid is cut.
 _PARTS = 4
 
@@ -731,6 +731,27 @@ def _leave(state, i):
 
 
 @_compiled
+def _look_back(state, market, i, first, low, us):
+    """Trades of the last three minutes before an account begins, those longer ago counting less."""
+    account = state.account
+    event = low
+    while event > first and market.us[event - 1] > us - _LOOK_BACK_US:
+        event -= 1
+    account[i, LAST_TRADE] = us - _LOOK_BACK_US
+    while event < low:
+        trades = 0
+        account[i, NOW] = market.us[event]
+        while True:
+            trades += (market.code[event] & 3) >= TRADE
+            event += 1
+            if market.code[event - 1] & 8:
+                break
+        if trades:
+            _count_trades(state, i, trades)
+    account[i, NOW] = us
+
+
+@_compiled
 def seat(state, market, i, stretch, us):
     """Put an account on a tape, at a moment of a stretch: everything up to and including it has happened."""
     account = state.account
@@ -754,7 +775,8 @@ def seat(state, market, i, stretch, us):
         elif kind != PRINT:
             state.depth[i, side, market.col[event]] -= market.size[event]
     account[i, CURSOR], account[i, END], account[i, NOW] = low, behind, us
-    account[i, LAST_TRADE] = account[i, LIVED] = us
+    _look_back(state, market, i, first, low, us)
+    account[i, LIVED] = us
     _scan(state, i)
 
 

@@ -16,13 +16,16 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 _US: Final = 1_000_000
+# Blocks from which an error can be told at all.
+FEWEST: Final = 5
 _PRICES: Final = ("vwap_cents", "slippage_cents", "slippage_error", "fee_cents", "half_spread_cents", "maker")
 
 
 def clustered(values: F64, block: I64) -> tuple[float, float]:
     """Mean and its standard error, where values of one block go together (Liang and Zeger 1986). NaN of nothing.
 
-    Orders a second apart meet the same market: taken as independent they would look ten times surer than they are.
+    Orders a second apart meet the same market: taken as independent they would look ten times surer than they are. No
+    error is told by fewer than FEWEST blocks.
     """
     if not len(values):
         return float("nan"), float("nan")
@@ -30,7 +33,7 @@ def clustered(values: F64, block: I64) -> tuple[float, float]:
     _, blocks = np.unique(block, return_inverse=True)
     sums = np.bincount(blocks, values - mean)
     count = len(sums)
-    if count < 2:
+    if count < FEWEST:
         return mean, float("nan")
     return mean, float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values))
 
@@ -74,20 +77,21 @@ def _horizon(outcome: Outcome, seconds: float) -> dict[str, Any]:
 
 
 def _prices(orders: Orders, fills: Fills) -> dict[str, Any]:
-    """VWAP, slippage against the touch aimed at (cost positive), half spread and fees; each contract counts alike."""
+    """Of the contracts filled: VWAP, slippage against the touch aimed at (cost positive), fees, the makers' share.
+
+    half_spread_cents: from the mid to the touch when orders were sent, filled or not.
+    """
     size, cost, fees = orders.filled.sum(), orders.cost.sum(), orders.fees.sum()
     if not size:
-        return dict.fromkeys(
-            ("vwap_cents", "slippage_cents", "slippage_error", "fee_cents", "half_spread_cents", "maker")
-        )
+        return dict.fromkeys(_PRICES)
     traded = orders.filled > 0
-    slippage = orders.cost[traded] / orders.filled[traded] - orders.touch[traded]
-    mean, error = clustered(slippage / 100, orders.block[traded])
-    half = (orders.mid[traded] / 2 - orders.price[traded]) / 100
+    slippage = (orders.cost[traded] / orders.filled[traded] - orders.touch[traded]) / 100
+    mean, error = _weighted(slippage, orders.filled[traded].astype(np.float64), orders.block[traded])
+    half = np.abs(orders.mid / 2 - orders.touch) / 100
     return {
         "vwap_cents": _number(cost / size / 100),
-        "slippage_cents": _number(mean),
-        "slippage_error": _number(error),
+        "slippage_cents": mean,
+        "slippage_error": error,
         "fee_cents": _number(fees / size / 100),
         "half_spread_cents": _number(float(half.mean())),
         "maker": _number(float(fills.size[fills.maker].sum() / size)),
@@ -95,15 +99,18 @@ def _prices(orders: Orders, fills: Fills) -> dict[str, Any]:
 
 
 def _markouts(outcome: Outcome) -> list[dict[str, Any]]:
-    """Cents a contract that makers' fills gain until so much later, weighted by size; takers' where no maker filled."""
+    """Cents a contract that fills gain until so much later, weighted by size; makers' and takers' apart as well."""
     fills, orders = outcome.fills, outcome.orders
     found = []
     for column, seconds in enumerate(MARKOUTS):
         marks = fills.markout[:, column] if len(fills.size) else np.zeros(0)
-        known = np.isfinite(marks) & (fills.maker if fills.maker.any() else True)
-        weight = fills.size[known].astype(np.float64)
-        mean, error = _weighted(marks[known], weight, orders.block[fills.order[known]])
-        found.append({"seconds": seconds, "cents": mean, "error": error, "fills": int(known.sum())})
+        told: dict[str, Any] = {"seconds": seconds}
+        for prefix, which in (("", np.ones_like(fills.maker)), ("maker_", fills.maker), ("taker_", ~fills.maker)):
+            known = np.isfinite(marks) & which
+            weight = fills.size[known].astype(np.float64)
+            mean, error = _weighted(marks[known], weight, orders.block[fills.order[known]])
+            told |= {f"{prefix}cents": mean, f"{prefix}error": error, f"{prefix}fills": int(known.sum())}
+        found.append(told)
     return found
 
 
@@ -114,13 +121,13 @@ def _weighted(values: F64, weight: F64, block: I64) -> tuple[float | None, float
     mean = float((values * weight).sum() / weight.sum())
     _, blocks = np.unique(block, return_inverse=True)
     sums = np.bincount(blocks, (values - mean) * weight)
-    if len(sums) < 2:
+    if len(sums) < FEWEST:
         return _number(mean), None
     return _number(mean), _number(float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / weight.sum()))
 
 
 def _drift(outcome: Outcome) -> float | None:
-    """Cents by which the mid left orders that were not filled at all, at the last moment they were followed."""
+    """Cents by which the own side's mid rose for orders that were not filled at all, while they were followed."""
     left = outcome.orders.first_us >= kernel.NEVER
     drift = outcome.drift[left]
     drift = drift[np.isfinite(drift)]

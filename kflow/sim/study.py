@@ -25,6 +25,10 @@ F64 = NDArray[np.float64]
 
 # Accounts that are played together: their books have to fit a cache.
 BATCH: Final = 2048
+# Within which orders are taken together, of all markets: strikes of one event move as one, and so do hours of a day.
+BLOCK_US: Final = 3_600_000_000
+# A study of more orders than this is a slip of the finger.
+MOST: Final = 5_000_000
 # Times at which a fill is looked at again, s.
 MARKOUTS: Final = (1, 10, 60)
 ENOUGH: Final = Limits(
@@ -74,7 +78,7 @@ class Orders(NamedTuple):
     fees: I64
     first_us: I64  # from sending to the first fill; NEVER
     full_us: I64  # to the last of the whole; NEVER
-    block: I64  # five minutes of a stretch: orders of one block share their luck
+    block: I64  # hour of the calendar, whatever the market: orders of one block share their luck
 
 
 class Fills(NamedTuple):
@@ -118,28 +122,21 @@ def study(
 
     Account n of the whole study draws by (seed, n).
     """
+    asked = sum(tape.seconds for tape in tapes) * 1e6 / plan.every_us * len(plan.sides)
+    if asked > MOST:
+        raise UsageError(f"that would be {asked:,.0f} orders, more than {MOST:,}", hint="send fewer: --every 10")
     parts: list[Outcome] = []
     sent = 0
     for tape in tapes:
         rules = (assumptions if isinstance(assumptions, Assumptions) else assumptions(tape)).rules()
         for stretch in range(tape.stretches):
             first_us, last_us = tape.span_us(stretch)
-            played = []
+            market = market_of(tape) if plan.grid_us is None else market_on(on_grid(tape, stretch, plan.grid_us))
             for starts, sides in batches(first_us, last_us, plan):
-                played.append(_play(tape, stretch, plan, rules, starts, sides, seed=seed, first=sent))
+                parts.append(_play(tape, stretch, market, plan, rules, starts, sides, seed=seed, first=sent))
                 sent += len(starts)
-            parts.append(_joined(played))
             progress(round((last_us - first_us) / 1e6))
     return concatenated(parts)
-
-
-def _joined(played: Sequence[Outcome]) -> Outcome:
-    """Batches of one stretch, whose blocks are numbered together already."""
-    if len(played) == 1:
-        return played[0]
-    blocks = [part.orders.block for part in played]
-    whole = concatenated(played)
-    return whole._replace(orders=whole.orders._replace(block=np.concatenate(blocks))) if blocks else whole
 
 
 def empty() -> Outcome:
@@ -161,21 +158,15 @@ def batches(first_us: int, last_us: int, plan: Plan) -> Iterator[tuple[I64, I64]
         yield starts[at : at + BATCH], sides[at : at + BATCH]
 
 
-def _renumbered(part: Outcome, rows: int, blocks: int) -> Outcome:
-    orders = part.orders._replace(block=part.orders.block + blocks)
-    return Outcome(orders, part.fills._replace(order=part.fills.order + rows), part.drift)
-
-
 def concatenated(parts: Sequence[Outcome]) -> Outcome:
-    """One study of several; their blocks and orders are numbered on."""
+    """One study of several."""
     if not parts:
         return empty()
     rows = np.cumsum([0, *[len(part.orders.size) for part in parts]])
-    blocks = np.cumsum([0, *[int(part.orders.block.max(initial=-1)) + 1 for part in parts]])
-    moved = [_renumbered(part, int(row), int(block)) for part, row, block in zip(parts, rows, blocks, strict=False)]
-    orders = Orders(*(np.concatenate(columns) for columns in zip(*(part.orders for part in moved), strict=True)))
-    fills = Fills(*(np.concatenate(columns) for columns in zip(*(part.fills for part in moved), strict=True)))
-    return Outcome(orders, fills, np.concatenate([part.drift for part in moved]))
+    moved = [part.fills._replace(order=part.fills.order + row) for part, row in zip(parts, rows, strict=False)]
+    orders = Orders(*(np.concatenate(columns) for columns in zip(*(part.orders for part in parts), strict=True)))
+    fills = Fills(*(np.concatenate(columns) for columns in zip(*moved, strict=True)))
+    return Outcome(orders, fills, np.concatenate([part.drift for part in parts]))
 
 
 def instructions(starts: I64, sides: I64, plan: Plan, tape: Tape) -> I64:
@@ -226,7 +217,16 @@ class _Played(NamedTuple):
 
 
 def _play(
-    tape: Tape, stretch: int, plan: Plan, rules: kernel.Rules, starts: I64, sides: I64, *, seed: int, first: int
+    tape: Tape,
+    stretch: int,
+    market: kernel.Market,
+    plan: Plan,
+    rules: kernel.Rules,
+    starts: I64,
+    sides: I64,
+    *,
+    seed: int,
+    first: int,
 ) -> Outcome:
     count, (_, last_us) = len(starts), tape.span_us(stretch)
     what = instructions(starts, sides, plan, tape)
@@ -235,7 +235,7 @@ def _play(
     rows = 16
     while True:
         state = new_accounts(count, tape.columns, ENOUGH, seed=seed, log=rows, first=first)
-        market, bid, ask = _seat(tape, stretch, plan, state, starts)
+        bid, ask = _seat(market, stretch, plan, state, starts)
         if plan.grid_us is None:
             kernel.play(state, market, rules, what, spans, stops)
         else:
@@ -252,24 +252,22 @@ def _play(
     return Outcome(_orders(played), _fills(played), _drift(played))
 
 
-def _seat(tape: Tape, stretch: int, plan: Plan, state: kernel.State, starts: I64) -> tuple[kernel.Market, I64, I64]:
+def _seat(market: kernel.Market, stretch: int, plan: Plan, state: kernel.State, starts: I64) -> tuple[I64, I64]:
     """Put the accounts where they begin; the columns of the touch they see there."""
     if plan.grid_us is None:
-        market = market_of(tape)
         kernel.seat_all(state, market, np.full(len(starts), stretch, np.int64), starts)
     else:
-        market = market_on(on_grid(tape, stretch, plan.grid_us))
         # An order goes out on the first step that is not before its moment.
         rows = np.minimum(-((market.start_us - starts) // plan.grid_us), len(market.rows) - 1)
         for i, row in enumerate(rows):
             kernel.seat_on_row(state, market, i, row)
-    return market, state.account[:, kernel.BID].copy(), state.account[:, kernel.ASK].copy()
+    return state.account[:, kernel.BID].copy(), state.account[:, kernel.ASK].copy()
 
 
 def _orders(played: _Played) -> Orders:
     tape, order, sent, kind = played.tape, played.order, played.sent_us, played.kind
     prices = tape.arrays.price.astype(np.int64)
-    first_us, last_us = tape.span_us(played.stretch)
+    last_us = tape.span_us(played.stretch)[1]
     rests = kind == kernel.ARRIVED
     rest_row = played.log[np.arange(len(order)), np.argmax(rests, axis=1)]
     full = (order[:, kernel.REASON] == kernel.FILLED) & (order[:, kernel.LEFT] == 0)
@@ -291,7 +289,7 @@ def _orders(played: _Played) -> Orders:
         fees=order[:, kernel.FEE],
         first_us=np.where(order[:, kernel.FIRST] > 0, order[:, kernel.FIRST] - sent, never),
         full_us=np.where(full, order[:, kernel.LAST] - sent, never),
-        block=(sent - first_us) // 300_000_000,
+        block=sent // BLOCK_US,
     )
 
 

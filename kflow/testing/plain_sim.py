@@ -20,7 +20,7 @@ from kflow.units import CONTRACT, DOLLAR, Price, Size
 
 _CENT: Final = 100
 _RAMP_US: Final = 30_000_000
-_ACTIVITY_US, _BUSY = 60_000_000.0, 60.0
+_ACTIVITY_US, _BUSY, _LOOK_BACK_US = 60_000_000.0, 60.0, 180_000_000
 
 
 @dataclass(slots=True)
@@ -69,13 +69,16 @@ class PlainSimulator(PlainAccount):
         self.last_us = self.tape.span_us(stretch)[1]
         self._events = self._moments(first, behind)
         self._next = next(self._events, None)
+        self.activity, self.traded_us = 0.0, us - _LOOK_BACK_US
         while self._next is not None and self._next[0] <= us:
+            self.now = self._next[0]
             for kind, side, col, size in self._next[1]:
                 self._change(kind, side, col, size)
+            if self.now > us - _LOOK_BACK_US:
+                self._count(self._next[1])
             self._next = next(self._events, None)
-        self.now = self.traded_us = self.lived_us = us
+        self.now = self.lived_us = us
         self.last_best = [-1, -1]
-        self.activity = 0.0
 
     def _moments(self, first: int, behind: int) -> Iterator[tuple[int, list[tuple[int, int, int, int]]]]:
         """Each µs of the venue with its changes (kind, side, column, size)."""
@@ -98,9 +101,9 @@ class PlainSimulator(PlainAccount):
                 if kind != k.ADD and self.assumptions.model.kind != k.HAZARD:
                     self._queues(kind, side, col, size)
                 self._change(kind, side, col, size)
-            trades = sum(kind in (k.TRADE, k.PRINT) for kind, *_ in changes)
             if self.assumptions.model.kind == k.HAZARD:
-                self._live(trades)
+                self._count(changes)
+                self._live()
             else:
                 self._meet()
             self._next = next(self._events, None)
@@ -245,11 +248,15 @@ class PlainSimulator(PlainAccount):
 
     # The probabilistic model.
 
-    def _live(self, trades: int) -> None:
-        """Let resting orders live through the time since the last µs of the venue."""
+    def _count(self, changes: list[tuple[int, int, int, int]]) -> None:
+        """Trades of the last minute, those longer ago counting less."""
+        trades = sum(kind in (k.TRADE, k.PRINT) for kind, *_ in changes)
         if trades:
             self.activity = self.activity * math.exp(-(self.now - self.traded_us) / _ACTIVITY_US) + trades
             self.traded_us = self.now
+
+    def _live(self) -> None:
+        """Let resting orders live through the time since the last µs of the venue."""
         elapsed_us, self.lived_us = self.now - self.lived_us, self.now
         for order in list(self.queue):
             since = min(elapsed_us, self.now - order.rested_us)
