@@ -39,13 +39,14 @@ def show_given(
     sums = [{"model": name, **compared(orders, found)} for name, found in answers.items()]
     items = [_line(number, order, answers) for number, order in enumerate(orders)]
     if form is render.Format.JSON:
-        told = {"calibration": picks[0].calibration, "latency": picks[0].latency.name}
+        told = {"calibration": picks[0].calibration, "latency": picks[0].latency.name, "horizon_s": horizon_us / 1e6}
         render.record({"assumptions": told, "models": sums, "orders": items}, form=form)
     elif form is render.Format.TABLE:
         render.rows("models", sums, columns=_COLUMNS, form=form)
         lost = sum(not answer.known for answer in answers[picks[0].model.name])
         if lost:
             render.note(f"{lost:,} orders are not on these recordings: another market or time, or a price off the grid")
+        render.note(f"latency {picks[0].latency.name}; each followed for {horizon_us / 1e6:g} s, or until cancelled")
         render.note("each order, with the band of the models: --json, or --format csv")
     else:
         render.rows("orders", items, columns=tuple(items[0]) if items else (), form=form)
@@ -66,7 +67,7 @@ def _line(number: int, order: Given, answers: dict[str, list[Answer]]) -> dict[s
         answer = found[number]
         line[f"{name}_filled"] = answer.filled / CONTRACT if answer.known else None
         line[f"{name}_full_s"] = None if answer.full_us is None else answer.full_us / 1e6
-    # How many of the models fill it whole: as near to a chance as rules without dice come.
+        line["followed_s"] = answer.followed_us / 1e6 if answer.known else None
     whole = [found[number].filled >= order.size for found in answers.values()]
-    line["chance"] = round(sum(whole) / len(whole), 3) if line["known"] else None
+    line["models_that_fill_it"] = sum(whole) if line["known"] else None
     return line

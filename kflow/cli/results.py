@@ -13,11 +13,13 @@ def show(whole: dict[str, Any], form: render.Format) -> None:
     if form is render.Format.JSON:
         render.record(whole, form=form)
         return
+    if form is not render.Format.TABLE:
+        items = [_numbers(result) for result in whole["results"]]
+        render.rows("results", items, columns=tuple(items[0]), form=form)
+        return
     items = [_line(result) for result in whole["results"]]
     columns = [name for name in items[0] if any(item[name] not in (None, "") for item in items)]
     render.rows("results", items, columns=columns, form=form)
-    if form is not render.Format.TABLE:
-        return
     _draw_text([r for r in whole["results"] if r["day"] is None and r["grid_ms"] is None])
     _note_grid(whole)
     _note_assumptions(whole)
@@ -36,6 +38,24 @@ def _draw_text(results: Sequence[dict[str, Any]]) -> None:
         render.text("\n".join(charts.cent_bars(slips)))
 
 
+def _numbers(result: dict[str, Any]) -> dict[str, Any]:
+    """A result for programs, flat: horizons and markouts as columns, quantiles by their name."""
+    flat: dict[str, Any] = {}
+    for name, value in result.items():
+        if name == "horizons":
+            for horizon in value:
+                at = f"{horizon['seconds']:g}s"
+                flat |= {f"{key}_{at}": told for key, told in horizon.items() if key != "seconds"}
+        elif name == "markouts":
+            for mark in value:
+                flat |= {f"markout_{key}_{mark['seconds']}s": told for key, told in mark.items() if key != "seconds"}
+        elif isinstance(value, dict):
+            flat |= {f"{name}_{key}": told for key, told in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 def _line(result: dict[str, Any]) -> dict[str, Any]:
     line: dict[str, Any] = {"contracts": result["contracts"], "model": result["model"]}
     line["grid"] = "" if result["grid_ms"] is None else f"{result['grid_ms']:g} ms"
@@ -47,11 +67,10 @@ def _line(result: dict[str, Any]) -> dict[str, Any]:
     line["share"] = _share(last["share"], last["share_error"])
     line["ahead"] = result["ahead_contracts"]["p50"]
     line["to_full_s"] = result["time_to_full_fill_s"]["p50"]
-    line["vwap_¢"] = _fixed(result["vwap_cents"], 2)
-    line["slippage_¢"] = _fixed(result["slippage_cents"], 2)
-    line["fee_¢"] = _fixed(result["fee_cents"], 2)
+    line["slippage_¢"] = _cents(result["slippage_cents"], result["slippage_error"])
+    line["fee_¢"] = _cents(result["fee_cents"], None)
     for mark in result["markouts"]:
-        line[f"+{mark['seconds']}_s_¢"] = _fixed(mark["cents"], 2, sign=True)
+        line[f"+{mark['seconds']}_s_¢"] = _cents(mark["cents"], mark["error"], sign=True)
     return line
 
 
@@ -61,8 +80,10 @@ def _share(share: float | None, error: float | None) -> str:
     return f"{100 * share:.1f}" + (f" ±{100 * error:.1f}" if error is not None else "") + " %"
 
 
-def _fixed(value: float | None, places: int, *, sign: bool = False) -> str | None:
-    return None if value is None else f"{value:{'+' if sign else ''}.{places}f}"
+def _cents(value: float | None, error: float | None, *, sign: bool = False) -> str | None:
+    if value is None:
+        return None
+    return f"{value:{'+' if sign else ''}.2f}" + (f" ±{error:.2f}" if error is not None else "")
 
 
 def _note_grid(whole: dict[str, Any]) -> None:
@@ -77,22 +98,33 @@ def _note_grid(whole: dict[str, Any]) -> None:
                     for a, b in pairs
                     if a["full"] is not None and b["full"] is not None
                 )
-                render.note(
-                    f"{exact['contracts']:g} contracts, {exact['model']}: on the {coarse['grid_ms']:g} ms grid {text}"
-                )
+                order = f"{exact['contracts']:g} contracts, {exact['model']}"
+                render.note(f"{order}: on the {coarse['grid_ms']:g} ms grid {text}")
 
 
 def _note_assumptions(whole: dict[str, Any]) -> None:
-    told = whole["assumptions"]
+    told, first = whole["assumptions"], whole["results"][0]
     seconds = sum(tape["seconds"] for tape in whole["tapes"])
     render.note(
-        f"on {len(whole['tapes'])} markets, {render.duration(seconds)} of books; trades {', '.join(told['trades'])}"
+        f"on {len(whole['tapes'])} markets, {render.duration(seconds)} of books; trades {_some(told['trades'])}"
     )
+    if any(trades == "none" for trades in told["trades"]):
+        render.note("WARNING: where trades are not known every removal counts as withdrawn, and too little is filled")
+    queue = told["models"].get("queue")
+    if queue is not None:
+        fit = "pro rata" if queue["calibration"] == "none" else f"calibration {queue['calibration']}"
+        render.note(f"queue: {fit}, cancellations ahead {queue['cancellations_ahead']:g}, power {queue['power']:g}")
     render.note(
-        f"queue: {told['calibration']} (ahead {told['cancellations_ahead']:g}, power {told['power']:g}); latency "
-        f"{told['latency']}; fees {', '.join(told['fees'])}; touch only below {told['walk_from_contracts']:g} contracts"
+        f"latency {told['latency']}; fees {', '.join(told['fees'])}; "
+        f"orders that cross below {told['walk_from_contracts']:g} contracts are filled at the touch only"
     )
-    render.note("± is one standard error, orders of the same five minutes of a market taken together")
+    counts = ", ".join(f"{h['orders']:,} at {h['seconds']:g} s" for h in first["horizons"])
+    render.note(f"orders that count: {counts}; ± is one standard error over {first['blocks']} hours, from five on")
+    render.note("the band is of where cancellations fall, and of nothing else")
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def draw(whole: dict[str, Any], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -46,8 +46,9 @@ def simulate(
         typer.Option(metavar="NAME", help="queue, probabilistic or touch; may be repeated. The band is always shown."),
     ] = None,
     latency: Annotated[
-        str, typer.Option(metavar="MS", help="home, none, calibrated, 50, or place/cancel/data: 50/50/20.")
-    ] = "home",
+        str | None,
+        typer.Option(metavar="MS", help="none, calibrated, 50, place/cancel/data: 50/50/20, or home [--orders: none]."),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of kflow calibrate; without one the queue is pro rata.")
     ] = None,
@@ -76,8 +77,8 @@ def simulate(
     chosen = render.chosen(form, as_json)
     run = _Run(side, price, horizon or [1.0, 10.0, 60.0], every, immediate, walk_from, seed)
     sizes = [_contracts(text) for text in order_size or ["10"]]
-    picks = _picks(model or ["queue"], latency, calibration)
-    _check(grid, by, plot)
+    picks = _picks(model or ["queue"], latency or ("home" if orders is None else "none"), calibration)
+    _check(grid, by, plot, orders, trace)
     tapes = load_tapes(context, sessions, paths, market, source=source)
     if orders is not None:
         from kflow.cli.given import show_given
@@ -88,19 +89,28 @@ def simulate(
         _tell(run, tapes, sizes[0], picks[0], trace, chosen)
         return
     found = _results(run, tapes, sizes, picks, grid, by)
-    whole = {**run.told(), "assumptions": run.assumptions(tapes, picks), "tapes": _tapes(tapes), "results": found}
+    whole = {**run.told(tapes, picks), "results": found}
     results.show(whole, chosen)
     if plot is not None:
         results.draw(whole, plot)
 
 
-def _check(grid: float | None, by: str | None, plot: Path | None) -> None:
+def _check(grid: float | None, by: str | None, plot: Path | None, orders: Path | None, trace: int | None) -> None:
     if grid is not None and not 1 <= grid <= 3_600_000:
         _refuse(f"a grid of {grid:g} ms cannot be", "--grid 250")
     if by not in (None, "day"):
         _refuse(f"--by {by} is nothing to cut by", "--by day")
     if plot is not None:
         check_plot(plot)
+    study_only: dict[str, object] = {"--grid": grid, "--by": by, "--plot": plot}
+    _check_alone("--orders", orders, {"--trace": trace, **study_only})
+    _check_alone("--trace", trace, study_only)
+
+
+def _check_alone(name: str, value: object, others: Mapping[str, object]) -> None:
+    with_it = [other for other, given in others.items() if given is not None]
+    if value is not None and with_it:
+        _refuse(f"{name} and {with_it[0]} are two questions", "ask one after the other")
 
 
 class _Run:
@@ -122,7 +132,8 @@ class _Run:
             _refuse("times are above 0 and at most a day", "--horizon 60 --every 1")
         if not 0 <= walk_from <= 1e6:
             _refuse(f"{walk_from:g} contracts are no bound for small orders", "--walk-from 20")
-        self.side, self.horizons, self.every, self.immediate, self.seed = side, sorted(horizons), every, immediate, seed
+        self.side, self.horizons = side, sorted(set(horizons))
+        self.every, self.immediate, self.seed = every, immediate, seed
         self.walk_from = walk_from
         self.where = price if price in _WHERE else "join"
         self.price = None if price in _WHERE else _price(price)
@@ -154,30 +165,44 @@ class _Run:
             walk_from=Size(round(self.walk_from * CONTRACT)),
         )
 
-    def told(self) -> dict[str, Any]:
+    def told(self, tapes: Sequence[Tape], picks: Sequence[Chosen]) -> dict[str, Any]:
         from kflow.units import format_price
 
         where = self.where if self.price is None else format_price(self.price)
         return {
             "side": self.side,
             "price": where,
-            "immediate": self.immediate,
+            "immediate": self.immediate or self.where == "sweep",
             "every_s": self.every,
             "seed": self.seed,
+            "assumptions": self._assumptions(tapes, picks),
+            "tapes": _tapes(tapes),
         }
 
-    def assumptions(self, tapes: Sequence[Tape], picks: Sequence[Chosen]) -> dict[str, Any]:
-        from kflow.replay.tapes import fees_of
+    def _assumptions(self, tapes: Sequence[Tape], picks: Sequence[Chosen]) -> dict[str, Any]:
+        from kflow.replay.tapes import fees_of, known_by
 
-        first = self.assume(picks[0], tapes[0]).told()
         return {
-            **first,
-            "models": {pick.model.name: pick.model.about for pick in picks},
-            "calibration": picks[0].calibration,
+            **self.assume(picks[0], tapes[0]).told(),
+            "models": {pick.model.name: _told(pick) for pick in picks},
             "fees": sorted({fees_of(tape)[1] for tape in tapes}),
-            "trades": sorted({str(tape.facts["trades"]) for tape in tapes}),
+            "trades": sorted({known_by(tape) for tape in tapes}),
             "orders": "sent where both sides quote; one counts at a horizon if its stretch lasts as long",
+            "errors": "one standard error over hours of the calendar; none where there are fewer than five",
         }
+
+
+def _told(pick: Chosen) -> dict[str, Any]:
+    from kflow.sim import kernel
+
+    model = pick.model
+    queue = model.kind == kernel.QUEUE
+    return {
+        "about": model.about,
+        "cancellations_ahead": model.ahead if queue else None,
+        "power": model.power if queue else None,
+        "calibration": pick.calibration,
+    }
 
 
 def _refuse(text: str, hint: str) -> NoReturn:
@@ -259,6 +284,8 @@ def _summaries(run: _Run, outcome: Outcome, about: dict[str, Any], by: str | Non
 
 
 def _tapes(tapes: Sequence[Tape]) -> list[dict[str, Any]]:
+    from kflow.replay.tapes import fees_of, known_by
+
     return [
         {
             "market": tape.market,
@@ -266,7 +293,8 @@ def _tapes(tapes: Sequence[Tape]) -> list[dict[str, Any]]:
             "digest": tape.facts.get("digest"),
             "stretches": tape.stretches,
             "seconds": round(tape.seconds, 3),
-            "trades": tape.facts["trades"],
+            "trades": known_by(tape),
+            "fees": fees_of(tape)[1],
         }
         for tape in tapes
     ]

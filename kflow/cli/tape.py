@@ -70,7 +70,6 @@ def _show(tapes: list[Tape], form: render.Format) -> None:
     if form is render.Format.TABLE:
         for item in items:
             item["size"] = render.size(item["bytes"])
-            item["trades_known_by"] = _known_by(item)
     render.rows("tapes", items, columns=_COLUMNS, form=form)
     if form is render.Format.TABLE:
         total = sum(item["seconds"] for item in items)
@@ -78,16 +77,8 @@ def _show(tapes: list[Tape], form: render.Format) -> None:
         render.note(f"{len(items):,} markets, {render.duration(total)} of books, {events:,} events")
 
 
-def _known_by(item: dict[str, Any]) -> str:
-    how = str(item["trades_known_by"])
-    if how == "inferred" and item["intervals"]:
-        return f"inferred, {item['exact'] / item['intervals']:.1%} of ticker intervals exact"
-    if how == "channel" and item["printed_contracts"]:
-        return f"channel, {item['printed_contracts']:,.0f} contracts without a removal"
-    return how
-
-
 def _line(tape: Tape) -> dict[str, Any]:
+    from kflow.replay.tapes import known_by
     from kflow.units import CONTRACT
 
     facts = tape.facts
@@ -98,7 +89,7 @@ def _line(tape: Tape) -> dict[str, Any]:
         "seconds": round(tape.seconds, 3),
         "events": tape.events,
         "columns": tape.columns,
-        "trades_known_by": facts["trades"],
+        "trades_known_by": known_by(tape),
         "traded_contracts": facts["trades_laid"] / CONTRACT,
         "printed_contracts": facts["trades_printed"] / CONTRACT,
         "intervals": facts["trades_intervals"],

@@ -24,6 +24,7 @@ from kflow.sim.given import Given
 from kflow.units import parse_price, parse_size
 
 _SIDES: Final = {"yes": 0, "no": 1}
+_LATEST_US: Final = 4_102_444_800_000_000  # 2100
 
 
 class _Line(msgspec.Struct):
@@ -63,8 +64,11 @@ def read_samples(path: Path) -> dict[str, list[Sample]]:
 
 
 def read_orders(path: Path) -> list[Given]:
-    """Orders, by the time they were sent. Raises UsageError (no such file), DataError (not of this form)."""
-    return sorted((order for _, order in _lines(path, _OrderLine, _given)), key=lambda order: order.us)
+    """Orders, by the time they were sent. Raises UsageError (no such file), DataError (not of this form, or none)."""
+    orders = sorted((order for _, order in _lines(path, _OrderLine, _given)), key=lambda order: order.us)
+    if not orders:
+        raise DataError(f"{path} holds no orders", hint="docs/simulation.md says what a line holds")
+    return orders
 
 
 R = TypeVar("R")
@@ -78,30 +82,42 @@ def _lines(path: Path, kind: type[T], parse: Callable[[T], R]) -> Iterator[tuple
             yield line.market, parse(line)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="a file with a JSON object a line") from None
-    except (msgspec.MsgspecError, Unrepresentable, KeyError) as error:
+    except (msgspec.MsgspecError, Unrepresentable) as error:
         raise DataError(f"{path}, line {number}: {error}", hint="docs/simulation.md says what a line holds") from None
 
 
 def _moment(line: _Line | _OrderLine) -> int:
     if line.us is None and line.ts is None:
         raise msgspec.ValidationError("neither `us` nor `ts` says when")
-    return line.us if line.us is not None else parse_rfc3339_us(line.ts or "")
+    us = line.us if line.us is not None else parse_rfc3339_us(line.ts or "")
+    if not 0 < us < _LATEST_US:
+        raise Unrepresentable("time in µs since 1970", us)
+    return us
+
+
+def _side(text: str) -> int:
+    if text not in _SIDES:
+        raise Unrepresentable("side, which is yes or no", text)
+    return _SIDES[text]
 
 
 def _sample(line: _Line) -> Sample:
     price, remaining = parse_price(line.price), parse_size(line.remaining)
-    return Sample(line.order_id, _moment(line), _SIDES[line.side], price, remaining, parse_size(line.queue_position))
+    return Sample(line.order_id, _moment(line), _side(line.side), price, remaining, parse_size(line.queue_position))
 
 
 def _given(line: _OrderLine) -> Given:
-    size = parse_size(line.size)
-    if size <= 0:
-        raise Unrepresentable("order of more than nothing", line.size)
+    size, us = parse_size(line.size), _moment(line)
+    if not 0 < size < 2**30:
+        raise Unrepresentable("order of more than nothing and less than ten million contracts", line.size)
+    for later in (line.cancelled_us, line.filled_us):
+        if later is not None and not us <= later < _LATEST_US:
+            raise Unrepresentable("time in µs after the order was sent", later)
     return Given(
         order=line.order_id,
         market=line.market,
-        us=_moment(line),
-        side=_SIDES[line.side],
+        us=us,
+        side=_side(line.side),
         price=parse_price(line.price),
         size=size,
         cancelled_us=line.cancelled_us,

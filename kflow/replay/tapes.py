@@ -22,6 +22,7 @@ from kflow.sim.tape import Tape
 from kflow.store import sessions
 from kflow.store.postgres import Connection
 from kflow.store.sessions import Session, StoredMarket
+from kflow.units import CONTRACT
 
 Progress = Callable[[int], None]
 # Markets of a session that are read in one pass over it: their events wait in memory.
@@ -164,3 +165,14 @@ def fees_of(tape: Tape) -> tuple[FeeSchedule, str]:
         return FeeSchedule.parse(kind, multiplier or 1), f"{kind} x {multiplier or 1}: recorded"
     except Unrepresentable:
         return FeeSchedule.parse("quadratic", 1), f"quadratic x 1: assumed, {kind} has no published formula"
+
+
+def known_by(tape: Tape) -> str:
+    """How its trades are known, in words; inferred ones with how well they explain the ticker's volume."""
+    facts = tape.facts
+    if facts["trades"] == "inferred" and facts["trades_intervals"]:
+        exact = facts["trades_exact"] / facts["trades_intervals"]
+        return f"inferred, {exact:.1%} of ticker intervals exact"
+    if facts["trades"] == "channel" and facts["trades_printed"]:
+        return f"channel, {facts['trades_printed'] / CONTRACT:,.0f} contracts without a removal"
+    return str(facts["trades"])

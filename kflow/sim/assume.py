@@ -59,15 +59,15 @@ class Chosen:
 
     model: FillModel
     latency: Latency
-    calibration: str  # its name, or "none: pro rata"
+    calibration: str  # its name; "none" for what no calibration decides
 
 
 def choose(model: str, latency: str, calibration: Calibration | None) -> Chosen:
     """Raises UsageError for a model or latency that there is not."""
     found = model_named(model)
+    told = "none"
     if calibration is not None and found.name == "queue":
-        found = found.fitted(calibration.ahead.value, calibration.power.value)
-    told = calibration.name if calibration is not None else "none: pro rata"
+        found, told = found.fitted(calibration.ahead.value, calibration.power.value), calibration.name
     return Chosen(found, parse_latency(latency, calibration), told)
 
 

@@ -180,17 +180,14 @@ class Assumptions:
         )
 
     def told(self) -> dict[str, object]:
-        """For results: every number beside its name."""
-        fees = self.fees
+        """For results: every number that is the same for all markets and models, with where it is from."""
         return {
-            "model": self.model.name,
-            "cancellations_ahead": self.model.ahead,
-            "power": self.model.power,
             "latency": self.latency.name,
             "latency_origin": self.latency.origin,
-            "taker_rate": str(fees.taker_rate),
-            "maker_rate": str(fees.maker_rate),
             "walk_from_contracts": self.walk_from / CONTRACT,
+            "walk_from_origin": WALK_FROM.origin if self.walk_from == WALK_FROM.value else "as asked for",
             "consumed_back_s": self.back_us / 1e6,
-            "horizon_s": self.horizon_us / 1e6 if self.model.kind == kernel.HAZARD else None,
+            "consumed_back_origin": BACK_US.origin,
+            "probabilistic_horizon_s": self.horizon_us / 1e6,
+            "probabilistic_horizon_origin": HORIZON_US.origin,
         }

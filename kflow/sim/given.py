@@ -127,17 +127,19 @@ def _answer(order: Given, row: list[int], stop_us: int) -> Answer:
 def compared(orders: Sequence[Given], answers: Sequence[Answer]) -> dict[str, Any]:
     """The answers in sum, beside what the orders really got where that is told. Shares in [0, 1]; None: nothing tells.
 
+    Both are looked at up to when an order was followed no longer: what happened afterwards no answer can tell. One that
+    was filled whole nobody knows when is left out where it was not followed to its own end.
     brier: mean square of filled whole said less filled whole; 0 is perfect.
     """
     pairs = [(order, answer) for order, answer in zip(orders, answers, strict=True) if answer.known]
-    told = [(order, answer) for order, answer in pairs if order.filled is not None]
+    told = [(order, answer, whole) for order, answer in pairs if (whole := _really_whole(order, answer)) is not None]
     asked = sum(order.size for order, _ in pairs)
-    said = np.array([answer.filled >= order.size for order, answer in told], np.float64)
-    real = np.array([(order.filled or 0) >= order.size for order, _ in told], np.float64)
+    said = np.array([answer.filled >= order.size for order, answer, _ in told], np.float64)
+    real = np.array([whole for *_, whole in told], np.float64)
     both = [
         (answer.full_us - (order.filled_us - order.us)) / 1e6
-        for order, answer in told
-        if answer.full_us is not None and order.filled_us is not None
+        for order, answer, whole in told
+        if whole and answer.full_us is not None and order.filled_us is not None
     ]
     return {
         "orders": len(orders),
@@ -152,6 +154,18 @@ def compared(orders: Sequence[Given], answers: Sequence[Answer]) -> dict[str, An
         "invented": _mean(list((real == 0) & (said == 1))),
         "time_error_s": _mean([abs(apart) for apart in both]),
     }
+
+
+def _really_whole(order: Given, answer: Answer) -> bool | None:
+    """Whether an order was filled whole while its answer was followed; None where that is not told."""
+    if order.filled is None:
+        return None
+    if order.filled < order.size:
+        return False
+    if order.filled_us is not None:
+        return order.filled_us - order.us <= answer.followed_us
+    own_end = order.cancelled_us is not None and order.cancelled_us - order.us <= answer.followed_us
+    return True if own_end else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -197,11 +197,14 @@ def test_simulate_tells_the_band_with_all_it_rests_on(run: Run) -> None:
     assert [result["model"] for result in whole["results"]] == ["queue", "queue-pessimistic", "queue-optimistic"]
     told = whole["assumptions"]
     assert set(told["models"]) == {"queue", "queue-pessimistic", "queue-optimistic"}
-    assert (told["calibration"], told["latency"], told["trades"]) == ("none: pro rata", "home", ["channel"])
-    assert told["fees"] == ["quadratic x 1: assumed, the recording does not say"]
-    assert (told["taker_rate"], told["walk_from_contracts"], told["consumed_back_s"]) == ("7/100", 20.0, 5.0)
+    queue = told["models"]["queue"]
+    assert (queue["calibration"], queue["cancellations_ahead"], queue["power"]) == ("none", 0.5, 1.0)
+    assert (told["latency"], told["trades"]) == ("home", ["channel"])
+    fees = "quadratic x 1: assumed, the recording does not say"
+    assert told["fees"] == [fees]
+    assert (told["walk_from_contracts"], told["consumed_back_s"]) == (20.0, 5.0)
     [tape] = whole["tapes"]
-    assert (tape["market"], tape["stretches"], tape["trades"]) == (MARKET, 1, "channel")
+    assert (tape["market"], tape["stretches"], tape["trades"], tape["fees"]) == (MARKET, 1, "channel", fees)
     assert len(tape["digest"]) == 64
     for result in whole["results"]:
         assert (result["contracts"], result["grid_ms"], result["day"]) == (250.0, None, None)
@@ -234,10 +237,11 @@ def test_for_people_there_are_a_table_bars_and_what_it_rests_on(run: Run) -> Non
     assert "█" in done.out
     assert "on 1 markets, 1 min" in done.err
     assert "trades channel" in done.err
-    assert "queue: none: pro rata (ahead 0.5, power 1); latency home" in done.err
+    assert "queue: pro rata, cancellations ahead 0.5, power 1\nlatency home; fees quadratic x 1" in done.err
     assert "± is one standard error" in done.err
     rows = list(csv.DictReader(io.StringIO(run("simulate", "--format", "csv").out)))
     assert [row["model"] for row in rows] == ["queue", "queue-pessimistic", "queue-optimistic"]
+    assert all(0 < float(row["full_60s"]) <= 1 and float(row["ahead_contracts_p50"]) > 0 for row in rows)
     lines = run("simulate", "--format", "ndjson").out.splitlines()
     assert [json.loads(line)["model"] for line in lines] == ["queue", "queue-pessimistic", "queue-optimistic"]
 
@@ -371,10 +375,13 @@ def test_a_calibration_is_written_and_simulated_with(run: Run, calibrated: Path)
     fit["ahead"]["value"], fit["power"]["value"] = 0.125, 2.0
     calibrated.write_text(json.dumps(fit))
     told = run("simulate", "--calibration", "fit.json", "--every", 5, "--json").json["assumptions"]
-    assert (told["calibration"], told["cancellations_ahead"], told["power"]) == ("fit", 0.125, 2.0)
+    assert [told["models"]["queue"][name] for name in ("calibration", "cancellations_ahead", "power")] == [
+        "fit", 0.125, 2.0,
+    ]  # fmt: skip
+    assert told["models"]["queue-optimistic"]["calibration"] == "none"
     done = run("simulate", "--calibration", "fit.json", "--latency", "calibrated", "--every", 5)
     assert done.code == 0, done.err
-    assert "queue: fit (ahead 0.125, power 2); latency calibrated" in done.err
+    assert "queue: calibration fit, cancellations ahead 0.125, power 2\nlatency calibrated" in done.err
 
 
 def test_calibrations_are_numbered_where_they_are_not_named(run: Run, tmp_path: Path) -> None:

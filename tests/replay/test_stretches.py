@@ -237,8 +237,9 @@ def test_a_block_trade_or_one_without_a_taker_or_of_another_market_took_nothing(
 
 
 def test_without_trades_the_tickers_volume_tells_and_the_tape_says_so() -> None:
-    moments = [at(snapshot()), at(ticker(1_000), 1), at(delta(-100), 10), at(delta(-70), 20), at(ticker(1_140), 30)]
-    tape = tape_of(*moments, at(delta(-9), 40))
+    """Stamps of tickers are of the ms, and count all of it: the 70 taken in the last ticker's own ms are theirs."""
+    moments = [at(snapshot()), at(ticker(1_000), 1_000), at(delta(-100), 2_000), at(delta(-70), 4_900)]
+    tape = tape_of(*moments, at(ticker(1_140), 4_000), at(delta(-9), 5_000))
     assert kinds(tape) == [(CANCEL, YES, 100), (TRADE, YES, 70), (CANCEL, YES, 9)]
     assert tape.facts["trades"] == INFERRED
     assert [tape.facts[f"trades_{name}"] for name in ("laid", "intervals", "exact", "unexplained")] == [70, 1, 1, 0]

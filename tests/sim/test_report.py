@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kflow.sim import kernel
-from kflow.sim.report import by_day, clustered, select, summary
+from kflow.sim.report import FEWEST, by_day, clustered, select, summary
 from kflow.sim.study import Fills, Orders, Outcome, empty
 
 S = 1_000_000
@@ -42,15 +42,16 @@ def outcome_of(orders: Orders, fills: Fills | None = None) -> Outcome:
 
 
 def test_the_error_of_a_mean_is_that_of_its_blocks() -> None:
-    """Deviations of the blocks add up to -.5 and .5: sqrt((.25 + .25) · 2/1) / 4."""
-    assert clustered(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 9, 9])) == (0.75, pytest.approx(0.25))
+    """Deviations of the five blocks add up to -.6, .4, .4, -.6 and .4: sqrt(1.2 · 5/4) / 10."""
+    values = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    assert clustered(values, np.arange(10) // 2) == (0.8, pytest.approx(np.sqrt(1.2 * 5 / 4) / 10))
 
 
-def test_of_nothing_there_is_no_mean_and_of_one_block_no_error() -> None:
+def test_of_nothing_there_is_no_mean_and_of_few_blocks_no_error() -> None:
     assert np.isnan(clustered(np.zeros(0), np.zeros(0, np.int64))).all()
-    mean, error = clustered(np.array([1.0, 2.0]), np.array([4, 4]))
-    assert mean == 1.5
-    assert np.isnan(error)
+    for blocks, known in [(1, False), (FEWEST - 1, False), (FEWEST, True)]:
+        mean, error = clustered(np.arange(10.0), np.arange(10) % blocks)
+        assert (mean, np.isfinite(error)) == (4.5, known)
 
 
 def test_orders_of_their_own_blocks_have_the_usual_error() -> None:
@@ -86,7 +87,7 @@ def test_shares_are_of_the_orders_whose_stretch_lasts() -> None:
     orders = orders_of(
         4, left_us=[60 * S, 60 * S, 60 * S, 9 * S],
         full_us=[5 * S, 10 * S, kernel.NEVER, S], first_us=[S, S, 11 * S, S],
-        filled=[1_000, 1_000, 250, 1_000], block=[0, 0, 1, 1],
+        filled=[1_000, 1_000, 250, 1_000],
     )  # fmt: skip
     fills = fills_of([
         (0, S, 4_000, 400, True, (1, 1, 1)), (0, 5 * S, 4_000, 600, True, (1, 1, 1)),
@@ -101,11 +102,17 @@ def test_shares_are_of_the_orders_whose_stretch_lasts() -> None:
         pytest.approx(2 / 3, rel=1e-5),
     )
     assert ten["share"] == pytest.approx(2 / 3, rel=1e-5)
-    # By hand: deviations 2/3 and -2/3 in two blocks, sqrt(2 · 4/9 · 2) / 3.
-    assert ten["full_error"] == pytest.approx(np.sqrt(16 / 9) / 3, rel=1e-5)
+    assert [horizon["full_error"] for horizon in (one, ten)] == [None, None]  # one block
 
 
-def test_prices_count_each_contract_alike_and_slippage_is_against_the_touch() -> None:
+def test_a_share_has_the_error_of_the_blocks_of_the_orders_that_count() -> None:
+    """Of five orders in blocks of their own, one is filled: deviations .8 and four of -.2, sqrt(.8 · 5/4) / 5."""
+    orders = orders_of(6, left_us=[*[60 * S] * 5, S], full_us=[S, *[kernel.NEVER] * 5], block=range(6))
+    [told] = summary(outcome_of(orders), [10])["horizons"]
+    assert (told["orders"], told["full"], told["full_error"]) == (5, 0.2, pytest.approx(0.2, rel=1e-5))
+
+
+def test_prices_and_slippage_count_each_contract_alike() -> None:
     orders = orders_of(
         3, filled=[1_000, 500, 0], cost=[1_000 * 4_500, 500 * 4_800, 0], touch=4_500, price=[4_500, 4_800, 9_900],
         fees=[100_000, 50_000, 0], block=[0, 1, 2],
@@ -113,9 +120,9 @@ def test_prices_count_each_contract_alike_and_slippage_is_against_the_touch() ->
     fills = fills_of([(0, 0, 4_500, 1_000, False, (0, 0, 0)), (1, 0, 4_800, 500, True, (0, 0, 0))])
     told = summary(outcome_of(orders, fills), [1])
     assert told["vwap_cents"] == 46.0
-    assert (told["slippage_cents"], told["slippage_error"]) == (1.5, 1.5)
+    assert (told["slippage_cents"], told["slippage_error"]) == (1.0, None)
     assert told["fee_cents"] == 1.0
-    assert told["half_spread_cents"] == pytest.approx(((42.5 - 45) + (42.5 - 48)) / 2)
+    assert told["half_spread_cents"] == 2.5  # of every order, from a mid of 42.5 to the touch at 45
     assert told["maker"] == pytest.approx(1 / 3, rel=1e-5)
 
 
@@ -130,24 +137,27 @@ def test_times_and_queues_are_those_of_orders_that_have_them() -> None:
     assert told["ahead_contracts"] == {"p25": 0.5, "p50": 1.0, "p75": 1.5}
 
 
-def test_markouts_are_of_makers_weighed_by_size_with_the_error_of_blocks() -> None:
-    """-1 of 30 contracts and 2 of 10: -.25. Blocks deviate by 30 · -.75 and 10 · 2.25: sqrt(2 · 2 · 22.5²)/40."""
+def test_markouts_weigh_contracts_and_tell_makers_from_takers() -> None:
     orders = orders_of(3, block=[0, 1, 2])
     nan = float("nan")
     fills = fills_of([
         (0, 1, 4_000, 3_000, True, (-1, nan, nan)), (1, 1, 4_000, 1_000, True, (2, 1, nan)),
-        (2, 1, 4_500, 9_000, False, (50, 50, 50)),
+        (2, 1, 4_500, 4_000, False, (3.25, nan, nan)),
     ])  # fmt: skip
     one, ten, sixty = summary(outcome_of(orders, fills), [1])["markouts"]
-    assert (one["cents"], one["fills"]) == (-0.25, 2)
-    assert one["error"] == pytest.approx(np.sqrt(2 * 2 * 22.5**2) / 40, rel=1e-5)
-    assert (ten["cents"], ten["error"], ten["fills"]) == (1.0, None, 1)
+    assert (one["cents"], one["maker_cents"], one["taker_cents"]) == (1.5, -0.25, 3.25)
+    assert (one["fills"], one["maker_fills"], one["taker_fills"]) == (3, 2, 1)
+    assert (one["error"], one["maker_error"], one["taker_error"]) == (None, None, None)
+    assert (ten["cents"], ten["fills"], ten["taker_cents"], ten["taker_fills"]) == (1.0, 1, None, 0)
     assert (sixty["cents"], sixty["error"], sixty["fills"]) == (None, None, 0)
 
 
-def test_markouts_are_of_takers_where_no_maker_filled() -> None:
-    fills = fills_of([(0, 1, 4_500, 100, False, (-3, -3, -3))])
-    assert summary(outcome_of(orders_of(1), fills), [1])["markouts"][0]["cents"] == -3
+def test_a_markout_has_the_error_of_its_blocks() -> None:
+    """-1 of 30 contracts and 2 of 10, of five blocks: -.25. Sums 30 · -.75 and 4 of 2.5 · 2.25."""
+    rows = [(0, 1, 4_000, 3_000, True, (-1.0,) * 3), *[(n, 1, 4_000, 250, True, (2.0,) * 3) for n in range(1, 5)]]
+    [one, *_] = summary(outcome_of(orders_of(5, block=range(5)), fills_of(rows)), [1])["markouts"]
+    assert one["cents"] == -0.25
+    assert one["error"] == pytest.approx(np.sqrt(5 / 4 * (22.5**2 + 4 * 5.625**2)) / 40, rel=1e-5)
 
 
 @pytest.mark.parametrize("outcome", [empty(), outcome_of(orders_of(2))], ids=["no orders", "no fills"])

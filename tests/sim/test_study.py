@@ -79,7 +79,6 @@ def test_every_stretch_of_every_tape_begins_its_own_orders() -> None:
         progress=told.append,
     )
     assert found.orders.sent_us.tolist() == [5, 5 + S, 9 * S, 10 * S, S]
-    assert found.orders.block.tolist() == [0, 0, 1, 1, 2]
     assert told == [2, 2, 1]
 
 
@@ -90,10 +89,12 @@ def test_a_stretch_without_time_sends_nothing() -> None:
     assert equal(concatenated([]), empty())
 
 
-def test_blocks_are_five_minutes_of_a_stretch() -> None:
-    changes = [(second * S, YES, 100, 0, 0) for second in (250, 1_200)]
-    orders = study([tape_of(BIDS, OFFERS, changes)], plan(every_us=100 * S), assuming()).orders
-    assert orders.block.tolist() == [n // 3 for n in range(10) for _ in (YES, NO)]
+def test_blocks_are_hours_of_the_calendar_the_same_for_every_market() -> None:
+    changes = [(second * S, YES, 100, 0, 0) for second in (3_000, 11_000)]
+    tapes = [tape_of(BIDS, OFFERS, changes), frozen(BIDS, OFFERS, 4_000)]
+    orders = study(tapes, plan(every_us=1_000 * S, sides=(YES,)), assuming()).orders
+    hours = [0, 1, 1, 1, 1, 2, 2, 2]  # of orders sent at 3,000 to 10,000 s, then at 1 to 3,001 s
+    assert orders.block.tolist() == [*hours, 0, 0, 0, 0]
 
 
 def test_an_order_counts_at_a_horizon_only_if_its_stretch_lasts_as_long() -> None:
