@@ -33,7 +33,7 @@ def _draw_text(results: Sequence[dict[str, Any]]) -> None:
         render.text(f"\nfilled in full, {result['contracts']:g} contracts, {result['model']}")
         render.text("\n".join(charts.bars(rows)))
     slips = [(f"{r['contracts']:g}", r["slippage_cents"], r["slippage_error"]) for r in own]
-    if any(cents for _, cents, _ in slips):
+    if any(round(cents or 0, 2) for _, cents, _ in slips):
         render.text(f"\nslippage against the touch by contracts, {own[0]['model']}")
         render.text("\n".join(charts.cent_bars(slips)))
 
@@ -83,6 +83,7 @@ def _share(share: float | None, error: float | None) -> str:
 def _cents(value: float | None, error: float | None, *, sign: bool = False) -> str | None:
     if value is None:
         return None
+    value = round(value, 2) + 0.0  # of what rounds to zero no sign is shown
     return f"{value:{'+' if sign else ''}.2f}" + (f" ±{error:.2f}" if error is not None else "")
 
 
@@ -106,7 +107,7 @@ def _note_assumptions(whole: dict[str, Any]) -> None:
     told, first = whole["assumptions"], whole["results"][0]
     seconds = sum(tape["seconds"] for tape in whole["tapes"])
     render.note(
-        f"on {len(whole['tapes'])} markets, {render.duration(seconds)} of books; trades {_some(told['trades'])}"
+        f"on {len(whole['tapes'])} markets, {render.duration(seconds)} of books; trades: {_some(told['trades'])}"
     )
     if any(trades == "none" for trades in told["trades"]):
         render.note("WARNING: where trades are not known every removal counts as withdrawn, and too little is filled")

@@ -186,7 +186,7 @@ class _Run:
             **self.assume(picks[0], tapes[0]).told(),
             "models": {pick.model.name: _told(pick) for pick in picks},
             "fees": sorted({fees_of(tape)[1] for tape in tapes}),
-            "trades": sorted({known_by(tape) for tape in tapes}),
+            "trades": known_by(tapes),
             "orders": "sent where both sides quote; one counts at a horizon if its stretch lasts as long",
             "errors": "one standard error over hours of the calendar; none where there are fewer than five",
         }
@@ -293,7 +293,7 @@ def _tapes(tapes: Sequence[Tape]) -> list[dict[str, Any]]:
             "digest": tape.facts.get("digest"),
             "stretches": tape.stretches,
             "seconds": round(tape.seconds, 3),
-            "trades": known_by(tape),
+            "trades": known_by([tape])[0],
             "fees": fees_of(tape)[1],
         }
         for tape in tapes

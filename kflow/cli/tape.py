@@ -89,7 +89,7 @@ def _line(tape: Tape) -> dict[str, Any]:
         "seconds": round(tape.seconds, 3),
         "events": tape.events,
         "columns": tape.columns,
-        "trades_known_by": known_by(tape),
+        "trades_known_by": known_by([tape])[0],
         "traded_contracts": facts["trades_laid"] / CONTRACT,
         "printed_contracts": facts["trades_printed"] / CONTRACT,
         "intervals": facts["trades_intervals"],

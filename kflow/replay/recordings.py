@@ -65,19 +65,34 @@ def read_recording(path: Path) -> Recording:
     return _reader(path)(path)
 
 
+def inside(path: Path) -> list[Path]:
+    """The path, or the recordings in a folder of some that are a file each. Raises ConfigError."""
+    if not path.is_dir() or _of_folder(path) is not None:
+        return [path]
+    return [file for file in sorted(path.iterdir()) if file.is_file() and _of_one_file(file)] or [path]
+
+
+def _of_folder(path: Path) -> Callable[[Path], Recording] | None:
+    if any(path.glob("*.kfj")):
+        return _journal
+    return _segments if (path / "segments.json.gz").is_file() else None
+
+
+def _of_one_file(path: Path) -> Callable[[Path], Recording] | None:
+    first = _first_bytes(path)
+    if first.startswith(b'{"recv_ns"'):
+        return _frames
+    return _orders if path.name.removesuffix(".gz").endswith(".csv") and first.startswith(b"Time,") else None
+
+
 def _reader(path: Path) -> Callable[[Path], Recording]:
-    name = path.name.removesuffix(".gz")
     if path.is_dir():
-        if any(path.glob("*.kfj")):
-            return _journal
-        if (path / "segments.json.gz").is_file():
-            return _segments
+        if (reader := _of_folder(path)) is not None:
+            return reader
         if any(file.suffix in _EXPORTS for file in path.rglob("*")):
             return _export
-    elif _first_bytes(path).startswith(b'{"recv_ns"'):
-        return _frames
-    elif name.endswith(".csv") and _first_bytes(path).startswith(b"Time,"):
-        return _orders
+    elif (reader := _of_one_file(path)) is not None:
+        return reader
     elif path.suffix in _EXPORTS:
         return _export
     raise UsageError(

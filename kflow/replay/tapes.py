@@ -16,7 +16,7 @@ from kflow.market.grid import Grid
 from kflow.replay import recordings
 from kflow.replay.load import Moment, Pick, Source, read_moments, session_markets
 from kflow.replay.recordings import Recording
-from kflow.replay.stretches import build_tape, nothing_in, read_stretches, wanted
+from kflow.replay.stretches import CHANNEL, INFERRED, build_tape, nothing_in, read_stretches, wanted
 from kflow.sim import cache
 from kflow.sim.tape import Tape
 from kflow.store import sessions
@@ -52,8 +52,9 @@ class Shelf:
         return self._take(path.name, index, markets)
 
     def of_files(self, paths: Sequence[Path], markets: Sequence[str] | None = None) -> list[Tape]:
-        """Tapes of several recordings; each market asked for has to be in one of them at least."""
-        whole = {path: self.of_file(path) for path in dict.fromkeys(path.resolve() for path in paths)}
+        """Tapes of recordings and of folders of some; each market asked for has to be in one of them at least."""
+        each = dict.fromkeys(file for path in paths for file in recordings.inside(path.resolve()))
+        whole = {path: self.of_file(path) for path in each}
         tapes = {tape.facts["digest"]: tape for kept in whole.values() for tape in kept}  # a copy counts once
         chosen = set(wanted({tape.market for tape in tapes.values()} | self.empty.keys(), markets))
         return [tape for tape in tapes.values() if tape.market in chosen]
@@ -167,12 +168,15 @@ def fees_of(tape: Tape) -> tuple[FeeSchedule, str]:
         return FeeSchedule.parse("quadratic", 1), f"quadratic x 1: assumed, {kind} has no published formula"
 
 
-def known_by(tape: Tape) -> str:
-    """How its trades are known, in words; inferred ones with how well they explain the ticker's volume."""
-    facts = tape.facts
-    if facts["trades"] == "inferred" and facts["trades_intervals"]:
-        exact = facts["trades_exact"] / facts["trades_intervals"]
-        return f"inferred, {exact:.1%} of ticker intervals exact"
-    if facts["trades"] == "channel" and facts["trades_printed"]:
-        return f"channel, {facts['trades_printed'] / CONTRACT:,.0f} contracts without a removal"
-    return str(facts["trades"])
+def known_by(tapes: Sequence[Tape]) -> list[str]:
+    """How their trades are known, in words; inferred ones with how well they explain the ticker's volume."""
+    kinds = sorted({tape.facts["trades"] for tape in tapes})
+    return [_known(kind, [tape.facts for tape in tapes if tape.facts["trades"] == kind]) for kind in kinds]
+
+
+def _known(kind: str, tapes: Sequence[Mapping[str, Any]]) -> str:
+    intervals = sum(facts["trades_intervals"] for facts in tapes)
+    if kind == INFERRED and intervals:
+        return f"{kind}, {sum(facts['trades_exact'] for facts in tapes) / intervals:.2%} of ticker intervals exact"
+    printed = sum(facts["trades_printed"] for facts in tapes)
+    return f"{kind}, {printed / CONTRACT:,.0f} contracts without a removal" if kind == CHANNEL and printed else kind

@@ -236,7 +236,7 @@ def test_for_people_there_are_a_table_bars_and_what_it_rests_on(run: Run) -> Non
     assert "filled in full, 10 contracts, queue\n" in done.out
     assert "█" in done.out
     assert "on 1 markets, 1 min" in done.err
-    assert "trades channel" in done.err
+    assert "trades: channel" in done.err
     assert "queue: pro rata, cancellations ahead 0.5, power 1\nlatency home; fees quadratic x 1" in done.err
     assert "± is one standard error" in done.err
     rows = list(csv.DictReader(io.StringIO(run("simulate", "--format", "csv").out)))

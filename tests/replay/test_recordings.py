@@ -21,11 +21,12 @@ from kflow.replay.formats import FORMATS
 from kflow.replay.load import Source
 from kflow.replay.recordings import Recording, fingerprint, read_recording
 from kflow.replay.stretches import build_tape
-from kflow.replay.tapes import Shelf, fees_of
+from kflow.replay.tapes import Shelf, fees_of, known_by
 from kflow.session.chunks import MarketFacts
 from kflow.sim import cache
 from kflow.sim.tape import ADD, CANCEL, TRADE, Tape
 from kflow.store.postgres import Connection
+from kflow.testing.tapes import frozen
 
 from .conftest import CENTS, MARKETS, T0_NS, Flow, Script, Stored, write_journal
 
@@ -444,6 +445,38 @@ def test_a_kept_tape_that_cannot_be_read_is_compiled_anew(tmp_path: Path) -> Non
     [kept] = [path.parent for path in root.rglob("us.npy")]
     (kept / "us.npy").write_bytes((kept / "us.npy").read_bytes()[:-3])
     assert [tape.market for tape in Shelf(root).of_file(folder)] == ["BTC"]
+
+
+def test_a_folder_of_recordings_is_each_of_them(tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    for day in ("apr-13", "apr-10"):
+        write(tmp_path / "days" / f"{day}.csv.gz", gzip.compress(ORDERS.replace("04-10", f"04-{day[-2:]}").encode()))
+    write(tmp_path / "days" / "README.md", b"what this is")
+    tapes = Shelf(tmp_path / "tapes").of_files([tmp_path / "days", tmp_path / "days" / "apr-13.csv.gz"])
+    assert [tape.market for tape in tapes] == ["apr-10", "apr-13"]
+    assert known_by(tapes) == ["labelled"]
+
+
+def test_a_folder_that_is_one_recording_is_not_its_files(tmp_path: Path) -> None:
+    folder = segments_folder(tmp_path / "segments")
+    written(eventful(), folder / "frames.jsonl")
+    assert [tape.market for tape in Shelf(tmp_path / "tapes").of_files([folder])] == ["BTC"]
+
+
+def test_how_trades_are_known_is_told_of_all_markets_together() -> None:
+    def known(trades: str, intervals: int = 0, exact: int = 0, printed: int = 0) -> Tape:
+        facts = {"trades": trades, "trades_intervals": intervals, "trades_exact": exact, "trades_printed": printed}
+        return replace(frozen([(4_000, 100)], [(5_500, 100)], 1), facts=facts)
+
+    assert known_by([known("inferred", 4, 4), known("channel"), known("inferred", 12, 10), known("inferred")]) == [
+        "channel",
+        "inferred, 87.50% of ticker intervals exact",
+    ]
+    assert known_by([known("channel", printed=123_450), known("none")]) == [
+        "channel, 1,234 contracts without a removal",
+        "none",
+    ]
+    assert known_by([known("inferred")]) == ["inferred"]
 
 
 def test_a_market_that_was_not_recorded_is_misuse(conn: Connection, exported: object, tmp_path: Path) -> None:
