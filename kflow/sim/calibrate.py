@@ -175,14 +175,11 @@ def feed_latency(tapes: Sequence[Tape]) -> dict[str, Any] | None:
 # How good it is.
 
 
-class Predicted(NamedTuple):
-    """What a model says of the ghosts of one tape: when its order was filled whole, µs after; NEVER."""
+def predict(one: Watched, model: FillModel, horizon_us: int) -> I64:
+    """Place an order in every telling ghost's stead, a moment before it came, and follow it.
 
-    full_us: I64
-
-
-def predict(one: Watched, model: FillModel, horizon_us: int) -> Predicted:
-    """Place an order in every telling ghost's stead, a moment before it came, and follow it."""
+    Returns when each was filled whole, µs after; NEVER.
+    """
     ghosts, which, tape = one.ghosts, one.which, one.tape
     assumptions = Assumptions(model=model, latency=NO_LATENCY, fees=_NO_FEES, walk_from=_NO_SIZE)
     rules, market = assumptions.rules(), market_of(tape)
@@ -201,7 +198,7 @@ def predict(one: Watched, model: FillModel, horizon_us: int) -> Predicted:
         order = state.orders[:, 0]
         filled = order[:, kernel.REASON] == kernel.FILLED
         full[at : at + BATCH] = np.where(filled, order[:, kernel.LAST] - ghosts.added_us[part], kernel.NEVER)
-    return Predicted(full)
+    return full
 
 
 def quality(watched: Sequence[Watched], model: FillModel, horizons_s: Sequence[float]) -> dict[str, Any]:
@@ -209,8 +206,7 @@ def quality(watched: Sequence[Watched], model: FillModel, horizons_s: Sequence[f
     horizon_us = round(max(horizons_s) * 1e6)
     names = {"queue": model, "pro rata": MODELS["queue"], **{name: MODELS[name] for name in (BAND[0], BAND[-1])}}
     said = {
-        label: np.concatenate([predict(one, chosen, horizon_us).full_us for one in watched])
-        for label, chosen in names.items()
+        label: np.concatenate([predict(one, chosen, horizon_us) for one in watched]) for label, chosen in names.items()
     }
     truth = _truth(watched)
     forecast = [said[label] for label in ("queue", BAND[0], BAND[-1])]

@@ -1115,13 +1115,6 @@ def seat_all(state, market, stretch, starts):
 
 
 @_compiled
-def run_all(state, market, rules, until):
-    """`run` for every account."""
-    for i in range(len(until)):
-        run(state, market, rules, i, until[i])
-
-
-@_compiled
 def settle(state, i, value):
     """End every order and pay out: `value` of a YES contract, 1e-4 dollar."""
     account = state.account

@@ -108,7 +108,8 @@ def test_alone_and_in_a_batch_an_account_has_the_same_bytes(model: object, laten
     ends = np.cumsum([0, *map(len, plans)])
     steps = as_array([step for plan in plans for step in plan])
     kernel.play(batch, market, rules, steps, np.stack([ends[:-1], ends[1:]], 1), np.full(5, stop))
-    kernel.run_all(batch, market, rules, np.full(5, stop))
+    for account in range(5):
+        kernel.run(batch, market, rules, account, stop)
     prices = [int(price) for price in tape.arrays.price]
     for number, plan in enumerate(plans):
         alone = SimulatedOrderManager(tape, assumed, limits, seed=3, number=number)
