@@ -67,6 +67,7 @@ def _line(result: dict[str, Any]) -> dict[str, Any]:
     line["share"] = _share(last["share"], last["share_error"])
     line["ahead"] = result["ahead_contracts"]["p50"]
     line["to_full_s"] = result["time_to_full_fill_s"]["p50"]
+    line["vwap_¢"] = _cents(result["vwap_cents"], None)
     line["slippage_¢"] = _cents(result["slippage_cents"], result["slippage_error"])
     line["fee_¢"] = _cents(result["fee_cents"], None)
     for mark in result["markouts"]:

@@ -232,6 +232,7 @@ def test_for_people_there_are_a_table_bars_and_what_it_rests_on(run: Run) -> Non
     done = run("simulate", "--order-size", 250, "--order-size", 10)
     assert done.code == 0
     assert "queue-pessimistic" in done.out
+    assert "vwap ¢  slippage ¢" in done.out
     assert "filled in full, 250 contracts, queue\n" in done.out
     assert "filled in full, 10 contracts, queue\n" in done.out
     assert "█" in done.out
