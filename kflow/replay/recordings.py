@@ -162,12 +162,18 @@ def _export(path: Path) -> Recording:
         try:
             stretches, how = read_stretches(moment for file in together for moment in form.read([file]))
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
-            named = together[0]
-            raise DataError(f"{named} is no export of kflow: {error}", hint="kflow replay export writes them") from None
+            why = f"it has no {_plain(error.args[0])}" if isinstance(error, KeyError) else error
+            raise DataError(
+                f"{together[0]} is no export of kflow: {why}", hint="kflow replay export writes them"
+            ) from None
         for market, more in stretches.items():
             found.stretches.setdefault(market, []).extend(more)
         found.trades = max(found.trades, how, key=(UNKNOWN, INFERRED, CHANNEL).index)
     return found
+
+
+def _plain(name: object) -> object:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _by_market(files: Sequence[Path]) -> Iterator[list[Path]]:

@@ -447,6 +447,12 @@ def test_a_kept_tape_that_cannot_be_read_is_compiled_anew(tmp_path: Path) -> Non
     assert [tape.market for tape in Shelf(root).of_file(folder)] == ["BTC"]
 
 
+def test_a_parquet_of_others_is_told_of(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"price": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(DataError, match=r"other\.parquet is no export of kflow: it has no kflow$"):
+        read_recording(tmp_path / "other.parquet")
+
+
 def test_a_folder_of_recordings_is_each_of_them(tmp_path: Path) -> None:
     (tmp_path / "days").mkdir()
     for day in ("apr-13", "apr-10"):
