@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-demo: $(READY) ## record a synthetic market end to end and prove the copy equal: no keys, no network
+demo: $(READY) ## record a synthetic market, prove the copy equal, simulate on it: no keys, no network
 	$(BIN)/python examples/record_and_replay.py
 
 test: $(READY) lint types clients ## lint, types and all tests but the slow ones

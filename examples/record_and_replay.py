@@ -1,4 +1,4 @@
-"""The main job from end to end, through the same commands a person would type: record, look, verify, export.
+"""The main job from end to end, through the same commands a person would type: record, verify, simulate, export.
 
     python examples/record_and_replay.py [--seconds 20] [--keep FOLDER]
 
@@ -60,6 +60,9 @@ def demonstrate(folder: Path, seconds: float) -> None:
     print(f"   journal {verdict['digest_journal']}\n   tables  {verdict['digest_tables']}")
     print(f"   {verdict['messages']} messages, {verdict['gaps']} gaps, {verdict['crossed']} crossed books")
     print(f"   equal: {verdict['equal']}")
+
+    print("\nWhat would orders of 10 that join the best bid have got? (The first time, it compiles for a minute.)")
+    print(indented(kflow(folder, "simulate", "--sessions", session, "--order-size", "10", "--horizon", "5")))
 
     print("\nExporting the session:")
     kflow(folder, "replay", "export", "--sessions", session, "--format", "csv", "--out", str(folder / "export"))

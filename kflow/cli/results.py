@@ -121,7 +121,9 @@ def _note_assumptions(whole: dict[str, Any]) -> None:
         f"orders that cross below {told['walk_from_contracts']:g} contracts are filled at the touch only"
     )
     counts = ", ".join(f"{h['orders']:,} at {h['seconds']:g} s" for h in first["horizons"])
-    render.note(f"orders that count: {counts}; ± is one standard error over {first['blocks']} hours, from five on")
+    told_errors = any(h["full_error"] is not None for h in first["horizons"])
+    sure = f"± is one standard error over {first['blocks']} hours" if told_errors else "of too few hours for a ±"
+    render.note(f"orders that count: {counts}; {sure}")
     render.note("the band is of where cancellations fall, and of nothing else")
 
 

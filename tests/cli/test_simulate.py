@@ -239,7 +239,7 @@ def test_for_people_there_are_a_table_bars_and_what_it_rests_on(run: Run) -> Non
     assert "on 1 markets, 1 min" in done.err
     assert "trades: channel" in done.err
     assert "queue: pro rata, cancellations ahead 0.5, power 1\nlatency home; fees quadratic x 1" in done.err
-    assert "± is one standard error" in done.err
+    assert "of too few hours for a ±" in done.err
     rows = list(csv.DictReader(io.StringIO(run("simulate", "--format", "csv").out)))
     assert [row["model"] for row in rows] == ["queue", "queue-pessimistic", "queue-optimistic"]
     assert all(0 < float(row["full_60s"]) <= 1 and float(row["ahead_contracts_p50"]) > 0 for row in rows)
