@@ -9,7 +9,6 @@ index level) are passed over.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from kflow.errors import ConfigError, DataError, Unrepresentable
+from kflow.errors import DataError, Unrepresentable
 from kflow.market.times import parse_rfc3339_us
-from kflow.replay.recordings import Recording
+from kflow.replay.recordings import Recording, opened
 from kflow.replay.stretches import LABELLED, RawStretch
 from kflow.units import DOLLAR, Price, Size, parse_size
 
@@ -34,7 +33,7 @@ def read(path: Path) -> Recording:
     if not rows:
         raise DataError(f"{path} holds no orders")
     first_us = rows[0][0]
-    books: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    books: Books = ({}, {})
     begun = 0
     for us, _, side, price, size in rows:
         if us != first_us:
@@ -54,9 +53,7 @@ def read(path: Path) -> Recording:
     return Recording(path.name, {market: [raw]}, LABELLED)
 
 
-def _changes(
-    books: tuple[dict[int, int], dict[int, int]], row: Row
-) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
+def _changes(books: Books, row: Row) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
     """What an order does to the levels, and whether a taker did it; the books follow."""
     us, operation, side, price, size = row
     if operation == "Cancel":
@@ -89,15 +86,10 @@ def _rows(path: Path) -> list[Row]:
     found = []
     number = 0
     try:
-        with (
-            gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
-            io.TextIOWrapper(file, "utf-8") as text,
-        ):
+        with opened(path) as file, io.TextIOWrapper(file, "utf-8") as text:
             for number, line in enumerate(csv.DictReader(text), 2):  # noqa: B007 - for errors
                 if line["Operation"]:
                     found.append((int(line["OrderId"]), _row(line)))
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     except (KeyError, TypeError, ValueError, Unrepresentable) as error:
         raise DataError(
             f"{path}, line {number}: {error}", hint="docs/replay.md names the layouts kflow reads"

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -112,12 +114,19 @@ def _orders(path: Path) -> Recording:
     return entered.read(path)
 
 
-def _first_bytes(path: Path) -> bytes:
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file, gzipped or plain. Raises ConfigError where it cannot be read, also while it is."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return bytes(file.read(16))
-    except (OSError, EOFError) as error:
+            yield file  # type: ignore[misc]
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _first_bytes(path: Path) -> bytes:
+    with opened(path) as file:
+        return file.read(16)
 
 
 # Journals.
@@ -209,7 +218,7 @@ def _frame_moments(path: Path) -> Iterator[Moment]:
     connection, protocol, sids = 1, FeedProtocol(passive=True), set[int]()
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             for number, text in enumerate(file, 1):  # noqa: B007 - an error names the line
                 line = msgspec.json.decode(text, type=_Line)
                 frame = msgspec.json.decode(line.frame, type=_Frame)
@@ -221,8 +230,6 @@ def _frame_moments(path: Path) -> Iterator[Moment]:
                         connection, protocol, sids = connection + 1, FeedProtocol(passive=True), set()
                     sids.add(sid)
                 yield from _received(protocol, connection, line)
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     except msgspec.MsgspecError as error:
         raise DataError(f"{path}, line {number}: {error}", hint='each line is {"recv_ns": …, "frame": {…}}') from None
 

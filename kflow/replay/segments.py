@@ -9,6 +9,7 @@ levels of [price 1e-4 dollar, 1e-2 contract]; one that comes later ends the segm
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ def read(path: Path) -> Recording:
     try:
         with gzip.open(path / "segments.json.gz") as file:
             segments = msgspec.json.decode(file.read(), type=list[_Segment])
-    except (OSError, EOFError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
         raise DataError(f"{path / 'segments.json.gz'} does not hold segments: {error}") from None
     deltas = _columns(path / "deltas.parquet", _DELTAS)
     tickers = _columns(path / "tickers.parquet", _TICKERS) if (path / "tickers.parquet").is_file() else None

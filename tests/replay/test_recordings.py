@@ -320,6 +320,8 @@ NONE: list[tuple[str, bytes, type[KflowError], str]] = [
     ("empty", b"", UsageError, "is no recording that kflow reads"),
     ("export.jsonl.gz", gzip.compress(b'{"kind":"delta"}'), UsageError, "is no recording that kflow reads"),
     ("torn.jsonl.gz", b"\x1f\x8b\x08", ConfigError, "cannot read"),
+    ("damaged.jsonl.gz", gzip.compress(b"{}")[:10] + b"\xff" * 20, ConfigError, "cannot read"),
+    ("damaged.csv.gz", gzip.compress(b"{}")[:10] + b"\xff" * 20, ConfigError, "cannot read"),
     ("plain.jsonl.gz", b"not gzip", ConfigError, "cannot read"),
     ("a.jsonl", b'{"recv_ns":1,"frame":{"type":"x"}}\n{"recv_ns":', DataError, "a.jsonl, line 2: "),
     ("a.jsonl", b'{"recv_ns":"1","frame":{}}', DataError, "a.jsonl, line 1: "),
