@@ -33,7 +33,7 @@ _MAKER: Final = {
 }
 
 # price x (1 - price) x size is counted in 1e-4 x 1e-4 x 1e-2 = 1e-10 dollar; this many make one Money.
-_UNITS_PER_MONEY: Final = DOLLAR * DOLLAR * CONTRACT // DOLLAR_MONEY
+UNITS_PER_MONEY: Final = DOLLAR * DOLLAR * CONTRACT // DOLLAR_MONEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class FeeSchedule:
     def fee_on(self, variance: int, *, taker: bool) -> Money:
         """The same for a sum of price x ($1 - price) x size, in units of 1e-10 dollar."""
         rate = self.taker_rate if taker else self.maker_rate
-        steps = -(-rate.numerator * variance // (rate.denominator * _UNITS_PER_MONEY * self.trade_fee_step))
+        steps = -(-rate.numerator * variance // (rate.denominator * UNITS_PER_MONEY * self.trade_fee_step))
         return Money(steps * self.trade_fee_step)
 
     def order(self) -> OrderFees:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kflow.sim import kernel
 from kflow.sim.tape import GridTape, Tape
 from kflow.units import CONTRACT, Money, Size
+
+I64 = kernel.I64
 
 _NO_ROWS: Final = (0, 2, 1, 3)
 
@@ -55,6 +58,23 @@ def _counters(seed: int, first: int, count: int) -> np.ndarray[tuple[int], np.dt
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
             z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z
+
+
+def one_order_each(
+    at_us: I64,
+    side: ArrayLike,
+    size: ArrayLike,
+    *,
+    column: ArrayLike = 0,
+    rule: int = kernel.AT_COLUMN,
+    flags: ArrayLike = 0,
+) -> tuple[I64, I64]:
+    """One order for each of n accounts, as `kernel.play` reads them: instructions [n, INSTRUCTION] and spans [n, 2]."""
+    what = np.zeros((len(at_us), kernel.INSTRUCTION), np.int64)
+    what[:, kernel.I_AT], what[:, kernel.I_SIDE], what[:, kernel.I_SIZE] = at_us, side, size
+    what[:, kernel.I_RULE], what[:, kernel.I_COL], what[:, kernel.I_FLAGS] = rule, column, flags
+    each = np.arange(len(at_us) + 1)
+    return what, np.stack([each[:-1], each[1:]], axis=1)
 
 
 def market_of(tape: Tape) -> kernel.Market:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kflow.errors import DataError
 from kflow.market.fees import FeeSchedule
 from kflow.sim import kernel
-from kflow.sim.accounts import market_of, new_accounts
+from kflow.sim.accounts import market_of, new_accounts, one_order_each
 from kflow.sim.assume import SCHEMA_VERSION, Calibration, Fitted
 from kflow.sim.fills import BAND, HOME, MODELS, NO_LATENCY, Assumptions, FillModel
 from kflow.sim.fitting import Fit, Profile, fit
@@ -36,7 +36,7 @@ from kflow.sim.ghosts import (
 from kflow.sim.report import clustered
 from kflow.sim.study import BATCH, ENOUGH, MARKOUTS, markouts
 from kflow.sim.tape import Tape
-from kflow.units import Size
+from kflow.units import DOLLAR, Size
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -190,10 +190,7 @@ def predict(one: Watched, model: FillModel, horizon_us: int) -> I64:
         starts = ghosts.added_us[part] - 1
         state = new_accounts(len(part), tape.columns, ENOUGH, log=1)
         kernel.seat_all(state, market, ghosts.stretch[part], starts)
-        what = np.zeros((len(part), kernel.INSTRUCTION), np.int64)
-        what[:, kernel.I_AT], what[:, kernel.I_SIDE] = starts, ghosts.side[part]
-        what[:, kernel.I_COL], what[:, kernel.I_SIZE] = ghosts.col[part], ghosts.size[part]
-        spans = np.stack([np.arange(len(part)), np.arange(1, len(part) + 1)], axis=1)
+        what, spans = one_order_each(starts, ghosts.side[part], ghosts.size[part], column=ghosts.col[part])
         kernel.play(state, market, rules, what, spans, np.minimum(starts + horizon_us, lasts[ghosts.stretch[part]]))
         order = state.orders[:, 0]
         filled = order[:, kernel.REASON] == kernel.FILLED
@@ -280,7 +277,7 @@ def _markouts(watched: Sequence[Watched], full_us: I64) -> list[dict[str, Any]]:
         own = full_us[at : at + len(which)]
         at += len(which)
         yes = one.tape.arrays.price.astype(np.int64)[ghosts.col[which]]
-        price = np.where(ghosts.side[which] == 0, yes, 10_000 - yes)
+        price = np.where(ghosts.side[which] == 0, yes, DOLLAR - yes)
         for stretch in np.unique(ghosts.stretch[which]):
             mine = ghosts.stretch[which] == stretch
             for into, us, filled in (

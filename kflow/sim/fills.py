@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from kflow.errors import UsageError
-from kflow.market.fees import _UNITS_PER_MONEY, FeeSchedule
+from kflow.market.fees import UNITS_PER_MONEY, FeeSchedule
 from kflow.sim import kernel
 from kflow.units import CONTRACT, Size
 
@@ -170,7 +170,7 @@ class Assumptions:
             horizon_us=int(self.horizon_us),
             taker_rate=rates[0],
             maker_rate=rates[1],
-            fee_unit=denominator * _UNITS_PER_MONEY * int(self.fees.trade_fee_step),
+            fee_unit=denominator * UNITS_PER_MONEY * int(self.fees.trade_fee_step),
             fee_step=int(self.fees.trade_fee_step),
             precision=int(self.fees.balance_precision),
             verbose=verbose,

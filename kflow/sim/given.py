@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kflow.sim import kernel
-from kflow.sim.accounts import market_of, new_accounts
+from kflow.sim.accounts import market_of, new_accounts, one_order_each
 from kflow.sim.fills import Assumptions
 from kflow.sim.study import BATCH, ENOUGH
 from kflow.sim.tape import Tape
@@ -55,14 +56,17 @@ def simulate_given(
 ) -> list[Answer]:
     """Each order in an account of its own, until it is cancelled or for `horizon_us`; answers in their order."""
     answers = {number: _unknown(order) for number, order in enumerate(orders)}
+    by_market: dict[str, list[int]] = defaultdict(list)
+    for number, order in enumerate(orders):
+        by_market[order.market].append(number)
     for tape in tapes:
         column = {int(price): place for place, price in enumerate(tape.arrays.price)}
         for stretch in range(tape.stretches):
             begins, ends = tape.span_us(stretch)
             mine = [
                 number
-                for number, order in enumerate(orders)
-                if order.market == tape.market and begins <= order.us < ends and _yes(order) in column
+                for number in by_market.get(tape.market, ())
+                if begins <= orders[number].us < ends and _yes(orders[number]) in column
             ]
             for at in range(0, len(mine), BATCH):
                 part = mine[at : at + BATCH]
@@ -98,13 +102,13 @@ def _played(
     state = new_accounts(len(orders), tape.columns, ENOUGH, seed=seed, log=1, first=first)
     market = market_of(tape)
     kernel.seat_all(state, market, np.full(len(orders), stretch, np.int64), starts)
-    what = np.zeros((len(orders), kernel.INSTRUCTION), np.int64)
-    what[:, kernel.I_AT] = starts
-    what[:, kernel.I_SIDE] = [order.side for order in orders]
-    what[:, kernel.I_COL] = [column[_yes(order)] for order in orders]
-    what[:, kernel.I_SIZE] = [order.size for order in orders]
-    what[:, kernel.I_FLAGS] = [kernel.IOC if order.immediate else 0 for order in orders]
-    spans = np.stack([np.arange(len(orders)), np.arange(1, len(orders) + 1)], axis=1).astype(np.int64)
+    what, spans = one_order_each(
+        starts,
+        [order.side for order in orders],
+        [order.size for order in orders],
+        column=[column[_yes(order)] for order in orders],
+        flags=[kernel.IOC if order.immediate else 0 for order in orders],
+    )
     kernel.play(state, market, rules, what, spans, stops)
     rows = state.orders[:, 0].tolist()
     return [_answer(order, row, int(stop)) for order, row, stop in zip(orders, rows, stops, strict=True)]

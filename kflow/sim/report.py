@@ -21,21 +21,23 @@ FEWEST: Final = 5
 _PRICES: Final = ("vwap_cents", "slippage_cents", "slippage_error", "fee_cents", "half_spread_cents", "maker")
 
 
-def clustered(values: F64, block: I64) -> tuple[float, float]:
-    """Mean and its standard error, where values of one block go together (Liang and Zeger 1986). NaN of nothing.
+def clustered(values: F64, block: I64, weight: F64 | None = None) -> tuple[float, float]:
+    """Weighted mean and its standard error, where values of one block go together (Liang and Zeger 1986).
 
-    Orders a second apart meet the same market: taken as independent they would look ten times surer than they are. No
-    error is told by fewer than FEWEST blocks.
+    Orders a second apart meet the same market: taken as independent they would look ten times surer than they are. NaN
+    of nothing; no error is told by fewer than FEWEST blocks.
     """
-    if not len(values):
+    weight = np.ones(len(values)) if weight is None else weight
+    total = weight.sum()
+    if not total:
         return float("nan"), float("nan")
-    mean = float(values.mean())
+    mean = float((values * weight).sum() / total)
     _, blocks = np.unique(block, return_inverse=True)
-    sums = np.bincount(blocks, values - mean)
+    sums = np.bincount(blocks, (values - mean) * weight)
     count = len(sums)
     if count < FEWEST:
         return mean, float("nan")
-    return mean, float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values))
+    return mean, float(np.sqrt((sums**2).sum() * count / (count - 1)) / total)
 
 
 def summary(outcome: Outcome, horizons_s: Sequence[float]) -> dict[str, Any]:
@@ -86,12 +88,12 @@ def _prices(orders: Orders, fills: Fills) -> dict[str, Any]:
         return dict.fromkeys(_PRICES)
     traded = orders.filled > 0
     slippage = (orders.cost[traded] / orders.filled[traded] - orders.touch[traded]) / 100
-    mean, error = _weighted(slippage, orders.filled[traded].astype(np.float64), orders.block[traded])
+    mean, error = clustered(slippage, orders.block[traded], orders.filled[traded].astype(np.float64))
     half = np.abs(orders.mid / 2 - orders.touch) / 100
     return {
         "vwap_cents": _number(cost / size / 100),
-        "slippage_cents": mean,
-        "slippage_error": error,
+        "slippage_cents": _number(mean),
+        "slippage_error": _number(error),
         "fee_cents": _number(fees / size / 100),
         "half_spread_cents": _number(float(half.mean())),
         "maker": _number(float(fills.size[fills.maker].sum() / size)),
@@ -108,22 +110,11 @@ def _markouts(outcome: Outcome) -> list[dict[str, Any]]:
         for prefix, which in (("", np.ones_like(fills.maker)), ("maker_", fills.maker), ("taker_", ~fills.maker)):
             known = np.isfinite(marks) & which
             weight = fills.size[known].astype(np.float64)
-            mean, error = _weighted(marks[known], weight, orders.block[fills.order[known]])
-            told |= {f"{prefix}cents": mean, f"{prefix}error": error, f"{prefix}fills": int(known.sum())}
+            mean, error = clustered(marks[known], orders.block[fills.order[known]], weight)
+            told |= {f"{prefix}cents": _number(mean), f"{prefix}error": _number(error)}
+            told[f"{prefix}fills"] = int(known.sum())
         found.append(told)
     return found
-
-
-def _weighted(values: F64, weight: F64, block: I64) -> tuple[float | None, float | None]:
-    """Weighted mean, and its standard error over blocks."""
-    if not weight.sum():
-        return None, None
-    mean = float((values * weight).sum() / weight.sum())
-    _, blocks = np.unique(block, return_inverse=True)
-    sums = np.bincount(blocks, (values - mean) * weight)
-    if len(sums) < FEWEST:
-        return _number(mean), None
-    return _number(mean), _number(float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / weight.sum()))
 
 
 def _drift(outcome: Outcome) -> float | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kflow.errors import UsageError
 from kflow.sim import kernel
-from kflow.sim.accounts import Limits, market_of, market_on, new_accounts
+from kflow.sim.accounts import Limits, market_of, market_on, new_accounts, one_order_each
 from kflow.sim.fills import Assumptions
 from kflow.sim.tape import Tape, on_grid
 from kflow.units import DOLLAR, Money, Price, Size, format_price
@@ -169,16 +169,11 @@ def concatenated(parts: Sequence[Outcome]) -> Outcome:
     return Outcome(orders, fills, np.concatenate([part.drift for part in parts]))
 
 
-def instructions(starts: I64, sides: I64, plan: Plan, tape: Tape) -> I64:
-    """One order for each account."""
-    what = np.zeros((len(starts), kernel.INSTRUCTION), np.int64)
-    what[:, kernel.I_AT], what[:, kernel.I_SIDE] = starts, sides
-    what[:, kernel.I_RULE] = _RULES[plan.where]
-    if plan.price is not None:
-        what[:, kernel.I_RULE] = kernel.AT_COLUMN
-        what[:, kernel.I_COL] = _column(tape, plan.price)
-    what[:, kernel.I_SIZE], what[:, kernel.I_FLAGS] = plan.size, plan.flags
-    return what
+def instructions(starts: I64, sides: I64, plan: Plan, tape: Tape) -> tuple[I64, I64]:
+    """One order for each account, and spans: see `one_order_each`."""
+    if plan.price is None:
+        return one_order_each(starts, sides, plan.size, rule=_RULES[plan.where], flags=plan.flags)
+    return one_order_each(starts, sides, plan.size, column=_column(tape, plan.price), flags=plan.flags)
 
 
 def _column(tape: Tape, price: Price) -> int:
@@ -229,8 +224,7 @@ def _play(
     first: int,
 ) -> Outcome:
     count, (_, last_us) = len(starts), tape.span_us(stretch)
-    what = instructions(starts, sides, plan, tape)
-    spans = np.stack([np.arange(count), np.arange(1, count + 1)], axis=1).astype(np.int64)
+    what, spans = instructions(starts, sides, plan, tape)
     stops = np.minimum(starts + plan.horizon_us, last_us)
     rows = 16
     while True:

@@ -14,6 +14,7 @@ from kflow.sim.fills import Assumptions
 from kflow.sim.orders import Moment, moment
 from kflow.sim.study import ENOUGH, Plan, batches, instructions
 from kflow.sim.tape import Tape
+from kflow.units import DOLLAR
 
 
 class Life(NamedTuple):
@@ -67,13 +68,12 @@ def _life(
         state = new_accounts(1, tape.columns, ENOUGH, seed=seed, log=rows, first=number)
         kernel.seat_all(state, market, np.array([stretch]), starts)
         bid, ask = (int(column) for column in state.account[0, [kernel.BID, kernel.ASK]])
-        what = instructions(starts, sides, plan, tape)
-        kernel.play(state, market, rules, what, np.array([[0, 1]]), np.array([stop]))
+        kernel.play(state, market, rules, *instructions(starts, sides, plan, tape), np.array([stop]))
         logged = int(state.account[0, kernel.LOGGED])
         if logged <= rows:
             break
         rows = logged
     prices, side = [int(price) for price in tape.arrays.price], int(sides[0])
     moments = [moment(row, prices) for row in state.log[0, :logged].tolist()]
-    best = prices[bid] if bid >= 0 else 0, prices[ask] if ask < len(prices) else 10_000
+    best = prices[bid] if bid >= 0 else 0, prices[ask] if ask < len(prices) else DOLLAR
     return Life(tape.market, number, int(starts[0]), side, int(plan.size), *best, moments, stop)

@@ -23,7 +23,7 @@ from kflow.market.events import Level
 from kflow.market.fees import FeeSchedule
 from kflow.market.grid import Grid
 from kflow.sim import kernel
-from kflow.sim.accounts import Limits, market_of, new_accounts
+from kflow.sim.accounts import Limits, market_of, new_accounts, one_order_each
 from kflow.sim.fills import NO_LATENCY, Assumptions, FillModel
 from kflow.sim.tape import ADD, CANCEL, PRINT, TRADE, Stretch, Tape, compile_tape
 from kflow.units import CONTRACT, Money, Price, Size
@@ -70,11 +70,8 @@ class Probes:
         limits = Limits(cash=Money(10**12), orders=1)
         state = new_accounts(count, self.tape.columns, limits, first=part.start, log=1)
         kernel.seat_all(state, market, np.zeros(count, np.int64), start_us)
-        plan = np.zeros((count, kernel.INSTRUCTION), np.int64)
-        plan[:, kernel.I_AT], plan[:, kernel.I_SIDE] = start_us, self.side[part]
-        plan[:, kernel.I_COL], plan[:, kernel.I_SIZE] = self.col[part], self.size[part]
-        each = np.arange(count + 1)
-        kernel.play(state, market, rules, plan, np.stack([each[:-1], each[1:]], axis=1), self.until_us[part])
+        what, spans = one_order_each(start_us, self.side[part], self.size[part], column=self.col[part])
+        kernel.play(state, market, rules, what, spans, self.until_us[part])
         order = state.orders[:, 0]
         return np.where(order[:, kernel.REASON] == kernel.FILLED, order[:, kernel.LAST], -1)
 
