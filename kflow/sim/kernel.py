@@ -239,7 +239,7 @@ def _own_price(market, side, c):
     return np.int64(market.price[c]) if side == 0 else np.int64(DOLLAR - market.price[c])
 
 
-@_compiled
+@_small
 def _end(state, i, j, reason):
     """An order is over: out of its queue, its reserve released."""
     account, orders, queue = state.account, state.orders, state.queue
@@ -495,7 +495,7 @@ def _crosses(state, i, side, c):
     return state.account[i, ASK] <= c if side == 0 else state.account[i, BID] >= c
 
 
-@_compiled
+@_small
 def _take(state, market, rules, i, j):
     """Take what the other side shows, best price first, up to the order's own price."""
     account, orders = state.account, state.orders
@@ -544,21 +544,19 @@ def _refusal(state, market, rules, i, j):
     return 0
 
 
-@_compiled
+@_small
 def _enter(state, market, rules, i, j):
-    """An order reaches the book: refused, filled, or left to rest at the back of its level."""
+    """An order reaches the book: refused, filled, or left to rest at the back of its level. Why it ended, or 0."""
     account, orders = state.account, state.orders
     side = orders[i, j, SIDE]
     crosses = _crosses(state, i, side, orders[i, j, COL])
     if crosses and orders[i, j, FLAGS] & POST_ONLY:
-        _end(state, i, j, WOULD_CROSS)
-        return
+        return WOULD_CROSS
     if crosses and orders[i, j, LEFT] < rules.walk_from:
         orders[i, j, COL] = account[i, ASK] if side == 0 else account[i, BID]
     reason = _refusal(state, market, rules, i, j)
     if reason:
-        _end(state, i, j, reason)
-        return
+        return reason
     orders[i, j, RESTED] = account[i, NOW]
     if rules.model == HAZARD:
         state.chance[i, j, 0] = 0.0
@@ -568,20 +566,20 @@ def _enter(state, market, rules, i, j):
     if crosses:
         _take(state, market, rules, i, j)
     if orders[i, j, STATUS] == DONE:
-        return
+        return 0  # ended where it was filled
     if orders[i, j, FLAGS] & IOC:
-        _end(state, i, j, NO_REST)
-        return
+        return NO_REST
     orders[i, j, AHEAD] = _available(state, market, rules, i, side, orders[i, j, COL])
     orders[i, j, STATUS] = RESTS
     state.queue[i, account[i, RESTING]] = j
     account[i, RESTING] += 1
     _note(state, i, ARRIVED, j, orders[i, j, COL], orders[i, j, LEFT], _NOTHING)
+    return 0
 
 
-@_compiled
-def _amend(state, market, rules, i, j):
-    """A smaller size keeps its place; another price or a larger size goes to the back, or takes."""
+@_small
+def _amend(state, i, j):
+    """A smaller size keeps its place. Another price or a larger size takes it out of the book: True, it enters anew."""
     account, orders = state.account, state.orders
     col, size = orders[i, j, AMEND_COL], orders[i, j, AMEND_SIZE]
     orders[i, j, AMENDS] = NEVER
@@ -589,10 +587,7 @@ def _amend(state, market, rules, i, j):
         orders[i, j, OPEN] = min(orders[i, j, OPEN], size)
         orders[i, j, LEFT] = size
         _note(state, i, AMENDED, j, col, size, _NOTHING)
-        if size <= 0:
-            _end(state, i, j, CANCELLED)
-        return
-    # Out of the book, then in again as if it were new.
+        return False
     place = 0
     while state.queue[i, place] != j:
         place += 1
@@ -604,7 +599,7 @@ def _amend(state, market, rules, i, j):
     orders[i, j, STATUS] = TRAVELS
     orders[i, j, COL], orders[i, j, LEFT] = col, size
     _note(state, i, AMENDED, j, col, size, _NOTHING)
-    _enter(state, market, rules, i, j)
+    return True
 
 
 @_small
@@ -634,15 +629,23 @@ def _act(state, market, rules, i, before):
             break
         account[i, NOW] = max(due, resume)
         resume = account[i, NOW]
+        # Each in one place, since they are put in here: an order ends, or enters, or both.
+        enters, reason = False, np.int64(0)
         if orders[i, first, STATUS] == TRAVELS:
             orders[i, first, ARRIVES] = NEVER
-            _enter(state, market, rules, i, first)
+            enters = True
         elif due == orders[i, first, CANCELS]:
-            _end(state, i, first, CANCELLED)
+            reason = CANCELLED
         elif due == orders[i, first, EXPIRES]:
-            _end(state, i, first, EXPIRED)
+            reason = EXPIRED
         else:
-            _amend(state, market, rules, i, first)
+            enters = _amend(state, i, first)
+            if orders[i, first, LEFT] <= 0 and not enters:
+                reason = CANCELLED
+        if enters:
+            reason = _enter(state, market, rules, i, first)
+        if reason:
+            _end(state, i, first, reason)
 
 
 @_small
@@ -1151,7 +1154,7 @@ def liquidation(state, market, rules, i):
     return worth
 
 
-@_compiled
+@_small
 def _sold(market, rules, side, c, size):
     """What a sale to bids of a side brings after its fee; never less than nothing."""
     price = np.int64(market.price[c])
