@@ -12,14 +12,9 @@ import numpy as np
 import pytest
 
 from kflow.policy.network import Layout, Network
+from kflow.testing.models import untrained
 
 LAYOUT = Layout(observation=7, actions=5, policy=(16, 9), value=(8,), activation="tanh")
-
-
-def random_network(layout: Layout = LAYOUT, seed: int = 0) -> Network:
-    rng = np.random.default_rng(seed)
-    arrays = {n: rng.normal(size=s) / math.sqrt(s[-1]) for n, s in layout.shapes().items()}
-    return Network(layout, {name: array.astype(np.float32) for name, array in arrays.items()})
 
 
 def by_hand(network: Network, stack: str, row: list[float]) -> list[float]:
@@ -38,7 +33,7 @@ def by_hand(network: Network, stack: str, row: list[float]) -> list[float]:
 def test_logits_and_values_are_the_sums_of_the_layers(
     activation: str, policy: tuple[int, ...], value: tuple[int, ...]
 ) -> None:
-    network = random_network(Layout(observation=7, actions=5, policy=policy, value=value, activation=activation))
+    network = untrained(Layout(observation=7, actions=5, policy=policy, value=value, activation=activation))
     observations = np.random.default_rng(1).normal(size=(40, 7)).astype(np.float32)
     batch, values = network.logits(observations), network.values(observations)
     assert (batch.shape, values.shape, batch.dtype) == ((40, 5), (40,), np.float32)
@@ -51,7 +46,7 @@ def test_logits_and_values_are_the_sums_of_the_layers(
 
 
 def test_a_batch_decides_as_each_row_does_and_lists_as_arrays_do() -> None:
-    network = random_network(Layout(observation=60, actions=21), seed=3)
+    network = untrained(Layout(observation=60, actions=21), seed=3)
     rng = np.random.default_rng(2)
     observations = rng.normal(size=(10_000, 60)).astype(np.float32)
     masks = rng.random((10_000, 21)) < 0.4
@@ -73,7 +68,7 @@ def test_of_equal_logits_the_first_is_taken() -> None:
 @pytest.mark.parametrize("activation", ["tanh", "relu"])  # either makes a finite number of some infinities
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_nothing_is_decided_on_what_is_no_number(activation: str, bad: float) -> None:
-    network = random_network(Layout(observation=7, actions=5, activation=activation))
+    network = untrained(Layout(observation=7, actions=5, activation=activation))
     row = np.zeros(7, np.float32)
     row[3] = bad
     with pytest.raises(ValueError, match="not finite"):
@@ -83,7 +78,7 @@ def test_nothing_is_decided_on_what_is_no_number(activation: str, bad: float) ->
 
 
 def test_nothing_is_decided_where_nothing_is_allowed() -> None:
-    network = random_network()
+    network = untrained(LAYOUT)
     with pytest.raises(ValueError, match="no action is allowed"):
         network.act(np.zeros(7), [False] * 5)
     with pytest.raises(ValueError, match="no action is allowed"):
@@ -92,7 +87,7 @@ def test_nothing_is_decided_where_nothing_is_allowed() -> None:
 
 def test_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="not aligned"):
-        random_network().act([0.0] * 6)
+        untrained(LAYOUT).act([0.0] * 6)
 
 
 @pytest.mark.parametrize(
