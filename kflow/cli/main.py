@@ -23,6 +23,7 @@ MOUNTS = {
     "simulate": Mount("kflow.cli.simulate:simulate", "Say what an order would have got, and how sure that is."),
     "calibrate": Mount("kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known."),
     "tape": Mount("kflow.cli.tape:app", "Recordings as the simulator reads them: build, info."),
+    "models": Mount("kflow.cli.models:app", "List, promote, export and verify trained models."),
     "sessions": Mount("kflow.cli.sessions:app", "List and show recorded sessions."),
     "health": Mount("kflow.cli.health:health", "Ask a running recorder how it is."),
     "exchange": Mount("kflow.cli.exchange:app", "Serve a local exchange that speaks Kalshi's wire."),
