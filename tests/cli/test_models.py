@@ -241,3 +241,14 @@ def test_names_are_completed_without_anything_heavy(tmp_path: Path, typed: str, 
     assert set(json.loads(last)) <= {"rich", "pydantic"}  # typer's own
     assert [item for item in offered if f'"{item}"' in "\n".join(said).replace("\\", "")] == offered
     assert "a2c" not in "\n".join(said)
+
+
+def test_verifying_loads_no_trainer(registered: Kflow, data: Path) -> None:
+    code = (
+        "import json, sys, kflow.cli.main as m\n"
+        f"code = m.run(['models', 'verify', {str(data / 'models/ppo/1')!r}])\n"
+        "heavy = ('torch', 'stable_baselines3', 'gymnasium', 'numba')\n"
+        "print(json.dumps([code, [n for n in heavy if n in sys.modules]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
