@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
@@ -67,25 +69,62 @@ def test_the_sql_is_found_in_an_unpacked_wheel(wheel: zipfile.ZipFile, tmp_path:
     assert int(count) == len(list((ROOT / "sql" / "migrations").glob("*.sql")))
 
 
+def pinned(lock: str) -> dict[str, tuple[str, int]]:
+    """Package -> version and number of hashes; every entry has one at least."""
+    text = (ROOT / lock).read_text()
+    entries = re.findall(
+        r"^([a-z0-9._-]+)==(\S+) \\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE
+    )
+    assert len(entries) == len(re.findall(r"^[a-z0-9]\S*==", text, re.MULTILINE))
+    found = {name: (version, hashes.count("--hash")) for name, version, hashes in entries}
+    assert len(found) == len(entries), "a package is pinned twice"
+    return found
+
+
+def wanted(requirements: object) -> set[str]:
+    assert isinstance(requirements, list)
+    return {re.split(r"[\[><=~! ]", requirement)[0].lower() for requirement in requirements}
+
+
 def test_every_dependency_is_locked_with_a_hash(project: dict[str, object]) -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    pinned = dict(re.findall(r"^([a-z0-9._-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE))
-    assert len(pinned) == len(re.findall(r"^[a-z0-9]\S*==", text, re.MULTILINE))
     optional = project["optional-dependencies"]
     assert isinstance(optional, dict)
-    assert isinstance(project["dependencies"], list)
-    for wanted in [*project["dependencies"], *optional["export"], *optional["dev"]]:
-        name = re.split(r"[\[><=~! ]", wanted)[0].lower()
-        assert name in pinned, name
+    core, training = set(pinned("requirements.lock")), set(pinned("requirements-train.lock"))
+    assert wanted(project["dependencies"]) | wanted(optional["export"] + optional["plot"] + optional["dev"]) <= core
+    assert wanted(optional["train"] + optional["sweep"]) <= training
+    assert not core & training
 
 
-def test_the_lock_names_no_index_and_no_path() -> None:
+def test_what_is_installed_is_what_is_locked() -> None:
+    locked = pinned("requirements.lock")
+    if importlib.util.find_spec("torch"):
+        locked |= pinned("requirements-train.lock")
+    wrong = {}
+    for name, (version, _) in locked.items():
+        installed = importlib.metadata.version(name).partition("+")[0]  # of PyTorch any build will do
+        if installed != version.partition("+")[0]:
+            wrong[name] = (version, installed)
+    assert wrong == {}
+
+
+def test_training_is_locked_without_cuda() -> None:
+    locked = pinned("requirements-train.lock")
+    assert not [name for name in locked if re.match("nvidia|cuda|triton", name)]
+    assert locked["torch"][1] >= 2  # the CPU build for Linux, and macOS
+
+
+def test_the_locks_name_no_index_and_no_path() -> None:
+    allowed = r"#.*|[a-z0-9][a-z0-9._-]*==\S+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
     for line in (ROOT / "requirements.lock").read_text().splitlines():
-        assert re.fullmatch(r"#.*|[a-z0-9][a-z0-9._-]*==\S+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+        assert re.fullmatch(allowed, line), line
+    for line in (ROOT / "requirements-train.lock").read_text().splitlines():
+        assert re.fullmatch(f"{allowed}|-r requirements.lock", line), line
 
 
 def test_the_core_does_not_ask_for_what_only_training_needs(project: dict[str, object]) -> None:
-    assert not re.search("torch|gymnasium|stable-baselines", str(project["dependencies"]))
+    assert not re.search(
+        r"torch|gymnasium|stable-baselines|sb3|tensorboard|optuna|\bray\b", str(project["dependencies"])
+    )
 
 
 def test_the_tree_holds_no_machine_and_no_secret() -> None:
@@ -109,4 +148,5 @@ def test_no_file_is_large() -> None:
 
 
 def test_scripts_can_be_run() -> None:
-    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    for script in ("run", "lock"):
+        assert (ROOT / ".ci" / script).stat().st_mode & 0o111
