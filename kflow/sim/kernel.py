@@ -1131,8 +1131,9 @@ def settle(state, i, value):
 def liquidation(state, market, rules, i):
     """What the position would bring now, 1e-6 dollar: sold level by level, fees paid.
 
-    What the book does not take is worth its worst price; where nobody quotes, the last best price that was seen there:
-    a book that is thin or one-sided for a moment is no loss. 0 where nobody was ever seen.
+    What the book does not take is worth its worst price; where nobody quotes, the last best price that was seen there,
+    if it still lies within the other side's quote: a book that is thin or one-sided for a moment is no loss, and no
+    gain to whoever buys what nobody wants. 0 where nobody was ever seen.
     """
     account = state.account
     left = abs(account[i, POSITION])
@@ -1140,6 +1141,10 @@ def liquidation(state, market, rules, i):
     c = account[i, BID] if side == 0 else account[i, ASK]
     rest = account[i, LAST_BID] if side == 0 else account[i, LAST_ASK]
     toward = -1 if side == 0 else 1
+    if side == 0 and rest >= 0:
+        rest = min(rest, account[i, ASK] - 1)
+    elif rest >= 0:
+        rest = max(rest, account[i, BID] + 1)
     worth = np.int64(0)
     while left > 0 and 0 <= c < market.price.shape[0]:
         if _shown(state, market, i, side, c) > 0:
@@ -1149,7 +1154,7 @@ def liquidation(state, market, rules, i):
             worth += _sold(market, rules, side, c, size)
             left -= size
         c += toward
-    if left > 0 and rest >= 0:
+    if left > 0 and 0 <= rest < market.price.shape[0]:
         worth += _sold(market, rules, side, rest, left)
     return worth
 

@@ -170,6 +170,8 @@ class PlainSimulator(PlainAccount):
         """What the position would bring at once, level by level, less fees; the rest at the worst or last price."""
         left, side = abs(self.position), 0 if self.position > 0 else 1
         worth, rest = 0, self.last_best[side]
+        if rest >= 0:  # no better than a tick inside what the other side quotes
+            rest = min(rest, self.ask - 1) if side == 0 else max(rest, self.bid + 1)
         for col in sorted(self.book[side], reverse=side == 0):
             if not left:
                 break
@@ -177,7 +179,7 @@ class PlainSimulator(PlainAccount):
             size = min(self._available(side, col), left)
             worth += self._sold(side, col, size)
             left -= size
-        return worth + (self._sold(side, rest, left) if rest >= 0 else 0)
+        return worth + (self._sold(side, rest, left) if 0 <= rest < len(self.prices) else 0)
 
     def _sold(self, side: int, col: int, size: int) -> int:
         fee = self.fee_schedule.trade_fee(Price(self.prices[col]), Size(size), taker=True)
