@@ -80,10 +80,21 @@ class Finished(NamedTuple):
 
 
 class Batch:
-    """`count` accounts on a data set. Account n of a seed does the same whatever the batch's size."""
+    """`count` accounts on a data set. Account n of a seed does the same whatever the batch's size.
+
+    `again` False: an account whose episode ended stays where that left it until `begin`.
+    """
 
     def __init__(
-        self, dataset: Dataset, setup: Setup, episodes: Episodes, count: int, *, seed: int = 0, first: int = 0
+        self,
+        dataset: Dataset,
+        setup: Setup,
+        episodes: Episodes,
+        count: int,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        again: bool = True,
     ) -> None:
         if count < 1:
             raise UsageError(f"{count} accounts cannot trade", hint="--envs 64")
@@ -91,6 +102,7 @@ class Batch:
         self.setup: Final = setup
         self.episodes = episodes
         self.count: Final = count
+        self._again: Final = again
         self._numbers: Final = np.arange(first, first + count)
         limits = setup.limits
         self.state: Final = new_accounts(count, dataset.price_columns, limits, seed=seed, log=1, first=first)
@@ -131,6 +143,10 @@ class Batch:
         """[N] accounts that are in an episode."""
         return self._group >= 0
 
+    def episode(self, account: int) -> Episode | None:
+        """Which one an account is in, or was in last; None: it had none."""
+        return self._now[account]
+
     def reset(self, seed: int | None = None) -> F32:
         """Begin a new episode everywhere; `seed`: draw them anew from there. [N, F]."""
         if seed is not None:
@@ -139,10 +155,10 @@ class Batch:
             self.state.random[:] = fresh.random
             self._done[:] = 0
         for account in range(self.count):
-            self._begin(account)
+            self.begin(account)
         return self.observations
 
-    def _begin(self, account: int) -> None:
+    def begin(self, account: int) -> None:
         """Seat an account in its next episode, where there is one."""
         episode = self.episodes.next(int(self._numbers[account]), self._draws[account])
         self._now[account] = episode
@@ -178,7 +194,7 @@ class Batch:
     def step(self, chosen: Sequence[int] | NDArray[Any]) -> tuple[F32, F32, list[Finished]]:
         """Take actions [N]. Observations [N, F], rewards [N], and episodes that ended.
 
-        Where one ended its account sits in the next already: the observation is that one's first.
+        Where one ended its account sits in the next already: the observation is that one's first (but see `again`).
         """
         taken = np.asarray(chosen, np.int64)
         if taken.shape != (self.count,) or taken.min() < 0 or taken.max() >= len(self.setup.actions.actions):
@@ -203,7 +219,10 @@ class Batch:
         finished = []
         for account in np.flatnonzero(self._ended).tolist():
             finished.append(self._finish(account))
-            self._begin(account)
+            if self._again:
+                self.begin(account)
+            else:
+                self._group[account] = -1
         return self.observations, rewards, finished
 
     def _finish(self, account: int) -> Finished:
