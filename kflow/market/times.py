@@ -10,6 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kflow.errors import Unrepresentable
 
@@ -92,3 +93,19 @@ def _second_text(second: int) -> str:
         return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
     except OverflowError:
         raise Unrepresentable("time in the years 1 to 9999", second) from None
+
+
+# Series that close every quarter of an hour name the moment, New York's time: KXBTC15M-26MAY110145-45.
+_QUARTER: Final = re.compile(r"[A-Z0-9]+15M-(\d\d[A-Z]{3}\d{6})-\d\d", re.ASCII)
+
+
+def close_named(ticker: str) -> int | None:
+    """When a market closes, µs since 1970, as its ticker says; None where it does not, or no time zones are known."""
+    match = _QUARTER.fullmatch(ticker)
+    if match is None:
+        return None
+    try:
+        moment = datetime.strptime(match[1].title(), "%y%b%d%H%M").replace(tzinfo=ZoneInfo("America/New_York"))
+    except (ValueError, ZoneInfoNotFoundError):
+        return None
+    return (moment - _EPOCH) // _MICROSECOND

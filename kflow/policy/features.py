@@ -39,7 +39,7 @@ class Feature(NamedTuple):
 # which what lies s seconds back counts exp(-s / tau). mid = (bid + ask) / 2; q_b, q_a: sizes at the touch.
 MARKET: Final = (
     Feature("mid", "probability", 0, 1, "(bid + ask) / 2"),
-    Feature("spread", "dollar", 0, 1, "(ask - bid) / 0.10, no more than 1"),
+    Feature("spread", "dollar", -1, 1, "(ask - bid) / 0.10; below 0 where the book is crossed"),
     Feature("sides", "flag", -1, 1, "-1 nobody bids, +1 nobody offers, else 0"),
     Feature(
         "micro", "dollar", -1, 1, "(P - mid) / 0.05; P: VWAP of 3 bid and 3 ask levels, weighed by the other's size"
@@ -229,7 +229,7 @@ def encode_market(
     q_bid = bids[bid] / _CONTRACT if has_bid else 0.0
     q_ask = asks[ask] / _CONTRACT if has_ask else 0.0
     out[0] = mid
-    out[1] = min((high - low) / 0.10, 1.0)
+    out[1] = _within((high - low) / 0.10)
     out[2] = (0.0 if has_ask else 1.0) - (0.0 if has_bid else 1.0)
     _side(asks, price, ask, 1, columns, found)
     near_ask, deep_ask, gap_ask, buy, vwap_ask, top_ask = found[0], found[1], found[2], found[3], found[4], found[5]

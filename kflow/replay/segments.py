@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from kflow.errors import ConfigError, DataError
+from kflow.market.times import close_named
 from kflow.replay.recordings import Recording
 from kflow.replay.stretches import CLOSED, INFERRED, LABELLED, LAST, RawStretch
 
@@ -42,6 +43,7 @@ def read(path: Path) -> Recording:
     found = Recording(path.name, {}, INFERRED if tickers is not None else LABELLED)
     for segment in segments:
         found.stretches.setdefault(segment.market, []).append(_stretch(segment, deltas, tickers))
+        found.facts[segment.market] = {"close_us": close_named(segment.market)}
     return found
 
 

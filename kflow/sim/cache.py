@@ -21,7 +21,7 @@ from kflow.errors import ConfigError, DataError
 from kflow.sim.tape import Tape, TapeArrays
 
 # Rises when a tape that was kept may not be read any more.
-VERSION: Final = 2
+VERSION: Final = 3
 _FACTS: Final = "tape.json"
 
 

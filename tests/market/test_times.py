@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kflow.errors import Unrepresentable
 from kflow.market import times
-from kflow.market.times import format_rfc3339_us, parse_rfc3339_us, venue_us
+from kflow.market.times import close_named, format_rfc3339_us, parse_rfc3339_us, venue_us
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Microseconds of a moment, from year 1 to year 9999 with a day to spare for offsets.
@@ -114,3 +114,16 @@ def test_the_memory_of_seconds_is_bounded() -> None:
     for second in range(5000):
         parse_rfc3339_us(format_rfc3339_us(second * 1_000_000))
     assert len(times._SECONDS) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("ticker", "close"),
+    [
+        ("KXBTC15M-26MAY110145-45", "2026-05-11T05:45:00Z"),  # summer time
+        ("KXETH15M-26JAN152300-00", "2026-01-16T04:00:00Z"),
+        ("KXBTC15M-26XXX110145-45", None),
+        ("KXBTCD-26MAY2018", None),
+    ],
+)
+def test_a_ticker_of_a_quarter_names_its_close(ticker: str, close: str | None) -> None:
+    assert close_named(ticker) == (None if close is None else parse_rfc3339_us(close))
