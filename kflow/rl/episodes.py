@@ -23,7 +23,7 @@ class Episode(NamedTuple):
 class Episodes(Protocol):
     """Says what comes next for an account; None: nothing more."""
 
-    def next(self, account: int, draw: np.random.Generator) -> Episode | None: ...
+    def next(self, account: int, draw: np.random.Generator, /) -> Episode | None: ...
 
 
 class Drawn:
@@ -39,15 +39,15 @@ class Drawn:
         self._dataset, self._rows = dataset, rows
         self.choose(range(len(dataset.spans)) if spans is None else spans)
 
-    def choose(self, spans: Sequence[int]) -> None:
-        """Draw from these spans from now on, each as often as it is long."""
+    def choose(self, spans: Sequence[int], *, equally: bool = False) -> None:
+        """Draw from these spans from now on, each as often as it is long, or each as often as any other."""
         if not len(spans):
             raise UsageError("there is nothing to draw episodes from", hint="give more sessions")
-        lengths = np.array([self._dataset.spans[span].rows for span in spans], np.float64)
+        lengths = np.array([1 if equally else self._dataset.spans[span].rows for span in spans], np.float64)
         self.spans: tuple[int, ...] = tuple(int(span) for span in spans)
         self._edges: NDArray[np.float64] = np.cumsum(lengths / lengths.sum())
 
-    def next(self, account: int, draw: np.random.Generator) -> Episode:
+    def next(self, _account: int, draw: np.random.Generator, /) -> Episode:
         """The next episode, whoever it is for."""
         at = min(int(np.searchsorted(self._edges, draw.random(), side="right")), len(self.spans) - 1)
         span = self._dataset.spans[self.spans[at]]
@@ -64,17 +64,19 @@ class Listed:
     def __init__(self, episodes: Sequence[Episode]) -> None:
         self._left = list(reversed(episodes))
 
-    def next(self, account: int, draw: np.random.Generator) -> Episode | None:
+    def next(self, _account: int, _draw: np.random.Generator, /) -> Episode | None:
         """The next of the list."""
         return self._left.pop() if self._left else None
 
 
 def cut(dataset: Dataset, rows: int, spans: Sequence[int] | None = None) -> list[Episode]:
     """Every span cut into episodes of `rows` decisions, one behind the other; the last of a span may be shorter."""
-    found = []
+    found: list[Episode] = []
     for span in range(len(dataset.spans)) if spans is None else spans:
         last = dataset.spans[span].rows - 1
-        for first in range(0, last, rows):
-            if last - first >= LEAST_ROWS - 1 or first == 0:
-                found.append(Episode(span, first, min(first + rows, last)))
+        found += [
+            Episode(span, first, min(first + rows, last))
+            for first in range(0, last, rows)
+            if last - first >= LEAST_ROWS - 1 or first == 0
+        ]
     return found
