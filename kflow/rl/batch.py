@@ -78,6 +78,11 @@ class Finished(NamedTuple):
         """1e-6 dollar."""
         return self.equity - self.cash
 
+    @property
+    def terminated(self) -> bool:
+        """Settled or ruined: nothing was to come. Else cut, and what is held counts what it could be sold for."""
+        return self.ending != stepping.ENDINGS[stepping.CUT]
+
 
 class Batch:
     """`count` accounts on a data set. Account n of a seed does the same whatever the batch's size.
@@ -262,3 +267,7 @@ class Batch:
     def refusals(self) -> list[str]:
         """[N] why the last action of each was denied; empty where it was not."""
         return [REASONS.get(reason, "") for reason in self.desk.seat[:, stepping.REASON].tolist()]
+
+    def refusal(self, account: int) -> str:
+        """The same of one account."""
+        return REASONS.get(int(self.desk.seat[account, stepping.REASON]), "")
