@@ -134,7 +134,9 @@ class Curriculum:
         self._ends: Final = np.cumsum([len(part) for part in np.array_split(self._order, parts)])
         self._spans: Final = [int(span) for span in chosen]
         self.episodes = self.steps = 0  # that were heard of
+        # Those that began in this stage and are not heard of yet, and those of stages before.
         self._under_way: Counter[Episode] = Counter()
+        self._before: Counter[Episode] = Counter()
         self._enter(1)
 
     @property
@@ -143,7 +145,8 @@ class Curriculum:
 
     def _enter(self, stage: int) -> None:
         self.stage = stage  # from 1
-        self._before, self._under_way = self._under_way, Counter()  # those count for no stage any more
+        self._before += self._under_way
+        self._under_way = Counter()
         self._heard = 0
         self._first: list[int] = []
         self._last: list[int] = []
@@ -190,7 +193,7 @@ class Curriculum:
         return f"after {self._heard} episodes" if self._heard >= self._patience else ""
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, as plain JSON. Episodes under way are none of it: a run that goes on begins new ones."""
+        """Where it stands, as plain JSON."""
         return {
             "kind": self.kind,
             "stages": self.stages,
@@ -201,6 +204,8 @@ class Curriculum:
             "heard": self._heard,
             "first": list(self._first),
             "last": list(self._last),
+            "under_way": [[*episode, count] for episode, count in self._under_way.items()],
+            "before": [[*episode, count] for episode, count in self._before.items()],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -212,8 +217,10 @@ class Curriculum:
                 "the run had another curriculum: " + ", ".join(f"{name} {state[name]}" for name in same),
                 hint="resume it with the sessions and the curriculum it began with",
             )
-        self._under_way = Counter()
         self._enter(state["stage"])
+        self._under_way, self._before = (
+            Counter({Episode(*episode): count for *episode, count in state[name]}) for name in ("under_way", "before")
+        )
         self.episodes, self.steps, self._heard = state["episodes"], state["steps"], state["heard"]
         self._first, self._last = list(state["first"]), list(state["last"])
 

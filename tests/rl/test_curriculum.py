@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from kflow.replay.tapes import fees_of
 from kflow.rl.batch import Batch, Finished, Setup
 from kflow.rl.curriculum import Curriculum, Measured, Promotion, mean_ranks, measure
 from kflow.rl.dataset import Dataset, build
-from kflow.rl.episodes import Episode
+from kflow.rl.episodes import Drawn, Episode
 from kflow.rl.worlds import make_tapes
 from kflow.sim.fills import Assumptions
 from kflow.sim.tape import Tape
@@ -39,37 +40,33 @@ def books() -> Dataset:
     return dataset_of([*(quiet(*shape) for shape in shapes), *make_tapes("reverting", 1, seed=1, seconds=20)])
 
 
+@cache
+def an_end() -> Finished:
+    """An episode that was really played."""
+    dataset = dataset_of([quiet(2, 1_000)])
+    batch = Batch(dataset, Setup(), Drawn(dataset, 3), 1)
+    batch.reset()
+    return next(finished for _ in range(8) for finished in batch.step([0])[2])
+
+
 def over(episode: Episode, profit: int, steps: int = 10) -> Finished:
-    return Finished(
-        account=0,
-        number=0,
-        episode=episode,
-        ending="cut",
-        observation=np.zeros(1, np.float32),
-        steps=steps,
-        cash=1_000,
-        equity=1_000 + profit,
-        fees=0,
-        volume=0,
-        sent=0,
-        denied=0,
-        fall=0,
-        reward=0.0,
-        squares=0.0,
-        shaping={},
-    )
+    end = an_end()
+    return end._replace(episode=episode, equity=end.cash + profit, steps=steps)
 
 
 class Plays:
     """One account that plays episode after episode, with given profits."""
 
-    def __init__(self, curriculum: Curriculum, seed: int = 0) -> None:
-        self.curriculum, self.draw = curriculum, np.random.default_rng(seed)
+    def __init__(self, curriculum: Curriculum, ahead: int = 0) -> None:
+        self.curriculum, self.draw = curriculum, np.random.default_rng(0)
+        # Several are under way at once.
+        self.begun = [curriculum.next(0, self.draw) for _ in range(ahead)]
 
     def play(self, profits: list[int]) -> list[Promotion]:
         found = []
         for profit in profits:
-            promotion = self.curriculum.heard(over(self.curriculum.next(0, self.draw), profit))
+            self.begun.append(self.curriculum.next(0, self.draw))
+            promotion = self.curriculum.heard(over(self.begun.pop(0), profit))
             if promotion is not None:
                 found.append(promotion)
         return found
@@ -172,7 +169,7 @@ def test_one_span_is_one_stage(books: Dataset) -> None:
 
 def test_a_run_that_goes_on_does_what_it_would_have_done(books: Dataset) -> None:
     def fresh() -> Plays:
-        return Plays(Curriculum(books, ROWS, stages=4, window=10))
+        return Plays(Curriculum(books, ROWS, stages=4, window=10), ahead=7)
 
     profits = [n * 3 % 17 * n for n in range(200)]
     whole = fresh()
@@ -183,7 +180,7 @@ def test_a_run_that_goes_on_does_what_it_would_have_done(books: Dataset) -> None
         before = first.play(profits[:stop])
         kept: dict[str, Any] = json.loads(json.dumps(first.curriculum.state()))
         second.curriculum.restore(kept)
-        second.draw = first.draw
+        second.draw, second.begun = first.draw, first.begun
         assert before + second.play(profits[stop:]) == expected
         assert second.curriculum.state() == whole.curriculum.state()
 
