@@ -72,7 +72,7 @@ class Plays:
         return found
 
     def spans(self, count: int) -> Counter[int]:
-        return Counter(self.curriculum.next(0, self.draw).span for _ in range(count))
+        return Counter(self.curriculum._drawn.next(0, self.draw).span for _ in range(count))
 
 
 def noisy(mean: int, count: int, seed: int = 0) -> list[int]:
