@@ -16,6 +16,7 @@ from kflow.sim.accounts import Limits
 from kflow.sim.fills import Assumptions
 from kflow.sim.tape import Tape
 from kflow.testing.plain_account import Draws, PlainAccount, PlainOrder
+from kflow.testing.tapes import first_book, moments
 from kflow.units import CONTRACT, DOLLAR, Price, Size
 
 _CENT: Final = 100
@@ -59,15 +60,10 @@ class PlainSimulator(PlainAccount):
         """Begin at a moment of a stretch: all up to and including it has happened, and nothing is carried over."""
         self._end_all(k.GONE)
         self.taken.clear()
-        arrays = self.tape.arrays
-        first, behind = arrays.bounds[stretch].tolist()
-        start = arrays.books[arrays.keys.tolist().index(first)].tolist()
-        self.book = (
-            {c: size for c, size in enumerate(start[0]) if size},
-            {c: size for c, size in enumerate(start[1]) if size},
-        )
+        bids, asks = first_book(self.tape, stretch)
+        self.book = ({c: size for c, size in enumerate(bids) if size}, {c: size for c, size in enumerate(asks) if size})
         self.last_us = self.tape.span_us(stretch)[1]
-        self._events = self._moments(first, behind)
+        self._events = moments(self.tape, stretch)
         self._next = next(self._events, None)
         self.activity, self.traded_us = 0.0, us - _LOOK_BACK_US
         while self._next is not None and self._next[0] <= us:
@@ -79,17 +75,6 @@ class PlainSimulator(PlainAccount):
             self._next = next(self._events, None)
         self.now = self.lived_us = us
         self.last_best = [-1, -1]
-
-    def _moments(self, first: int, behind: int) -> Iterator[tuple[int, list[tuple[int, int, int, int]]]]:
-        """Each µs of the venue with its changes (kind, side, column, size)."""
-        arrays = self.tape.arrays
-        columns = (arrays.us, arrays.code, arrays.col, arrays.size)
-        changes: list[tuple[int, int, int, int]] = []
-        for us, code, col, size in zip(*(column[first:behind].tolist() for column in columns), strict=True):
-            changes.append((code & 3, code >> 2 & 1, col, size))
-            if code & 8:
-                yield us, changes
-                changes = []
 
     def run(self, until_us: int) -> None:
         """All that happens up to and including a moment. Orders act between the venue's µs, never within."""
@@ -200,7 +185,7 @@ class PlainSimulator(PlainAccount):
                 )
 
     def _withdrawn(self, side: int, col: int, size: int) -> None:
-        level = self.book[side][col]
+        level = self.book[side].get(col, 0)
         for order in self._at(side, col):
             front = min(order.ahead, level)
             order.ahead = front - self._part_ahead(size, front, level - front)

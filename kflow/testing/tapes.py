@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,25 @@ def mirrored(tape: Tape) -> Tape:
         top=np.ascontiguousarray(last - arrays.top[:, ::-1]).astype(np.int16),
     )
     return Tape(tape.market, turned, tape.facts)
+
+
+def first_book(tape: Tape, stretch: int) -> tuple[list[int], list[int]]:
+    """Sizes by column, of YES bids and of YES asks, before a stretch's first event."""
+    arrays = tape.arrays
+    bids, asks = arrays.books[arrays.keys.tolist().index(int(arrays.bounds[stretch, 0]))].tolist()
+    return bids, asks
+
+
+def moments(tape: Tape, stretch: int) -> Iterator[tuple[int, list[tuple[int, int, int, int]]]]:
+    """Each µs of the venue with its changes: (kind, side, column, size)."""
+    first, behind = tape.arrays.bounds[stretch].tolist()
+    columns = [column[first:behind].tolist() for column in tape.arrays[:4]]
+    changes: list[tuple[int, int, int, int]] = []
+    for us, code, col, size in zip(*columns, strict=True):
+        changes.append((code & 3, code >> 2 & 1, col, size))
+        if code & 8:
+            yield us, changes
+            changes = []
 
 
 @dataclass(frozen=True, slots=True)
