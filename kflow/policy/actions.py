@@ -123,6 +123,17 @@ def price_column(side: int, pricing: int, bid: int, ask: int, columns: int) -> i
     return near if better == far else better
 
 
+def size_now(side: int, size: int, reduce_only: int, own: Sequence[int]) -> int:
+    """Contracts to send of an allowed action: one that sells is cut to what is held and no open order closes already.
+
+    `own` as of `refused`. The venue knows reduce-only of orders that do not rest, so those that do rely on this alone.
+    """
+    if not reduce_only:
+        return size
+    held = own[0] if side == 1 else -own[0]
+    return min(size, held - own[2 + side])
+
+
 def refused(
     op: int,
     side: int,

@@ -180,8 +180,11 @@ def _send(state, desk, market, rules, terms, i, a):
         return
     side, rest_us = table.side[a], table.rest_us[a]
     c = actions.price_column(side, table.pricing[a], desk.book[0], desk.book[1], desk.book[2])
-    flags = (kernel.IOC if rest_us == 0 else 0) | (kernel.REDUCE_ONLY if table.reduce_only[a] else 0)
-    kernel.place(state, market, rules, i, side, c, table.size[a], flags, rest_us)
+    size = actions.size_now(side, table.size[a], table.reduce_only[a], desk.own)
+    flags = 0
+    if rest_us == 0:
+        flags = kernel.IOC | kernel.REDUCE_ONLY if table.reduce_only[a] else kernel.IOC
+    kernel.place(state, market, rules, i, side, c, size, flags, rest_us)
 
 
 @inlined
