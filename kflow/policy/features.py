@@ -101,6 +101,8 @@ MEMORY: Final = 17
 _DOLLAR: Final = 10_000
 _CENT: Final = 100
 _CONTRACT: Final = 100.0
+# Contracts whose impact is looked at, 1e-2.
+_IMPACT: Final = 25_000
 
 
 def begin(memory: Floats, now_us: int, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
@@ -175,31 +177,51 @@ def _side(levels: Sequence[int], price: Sequence[int], best: int, toward: int, c
     for cell in range(6):
         found[cell] = 0.0
     found[2] = found[3] = -1.0
-    column, seen, walked, cost, value = best, 0, 0.0, 0.0, 0.0
-    while 0 <= column < columns:
-        away = abs(price[column] - price[best])
-        if away > 10 * _CENT and found[2] >= 0.0:
+    if 0 <= best < columns:
+        _first_levels(levels, price, best, toward, columns, found)
+        _depth(levels, price, best, toward, columns, found)
+
+
+def _first_levels(
+    levels: Sequence[int], price: Sequence[int], best: int, toward: int, columns: int, found: Floats
+) -> None:
+    """The three best levels, the third no farther away than 10 cents."""
+    column, seen, contracts, value, top = best, 0, 0, 0, price[best]
+    while 0 <= column < columns and seen < 3:
+        away = (price[column] - top) * toward
+        if seen == 2 and away > 10 * _CENT:
             break
-        size = levels[column] / _CONTRACT
-        if size > 0.0:
+        size = levels[column]
+        if size > 0:
             if seen == 1:
                 found[2] = away / 10_000.0
-            if seen < 3:
-                found[5] += size
-                value += size * price[column]
             seen += 1
-            if away <= 2 * _CENT:
-                found[0] += size
-            if away <= 10 * _CENT:
-                found[1] += size
-                part = min(size, 250.0 - walked)
-                walked += part
-                cost += part * away
+            contracts += size
+            value += size * price[column]
         column += toward
-    if walked >= 250.0:
-        found[3] = cost / 250.0 / 10_000.0
-    if found[5] > 0.0:
-        found[4] = value / found[5] / 10_000.0
+    found[4] = value / contracts / 10_000.0
+    found[5] = contracts / _CONTRACT
+
+
+def _depth(levels: Sequence[int], price: Sequence[int], best: int, toward: int, columns: int, found: Floats) -> None:
+    """How much stands within 2 and 10 cents, and what it costs to walk it."""
+    column, near, deep, cost, left, top = best, 0, 0, 0, _IMPACT, price[best]
+    while 0 <= column < columns:
+        away = (price[column] - top) * toward
+        if away > 10 * _CENT:
+            break
+        size = levels[column]
+        deep += size
+        if away <= 2 * _CENT:
+            near += size
+        if left > 0:
+            part = min(size, left)
+            left -= part
+            cost += part * away
+        column += toward
+    found[0], found[1] = near / _CONTRACT, deep / _CONTRACT
+    if left == 0:
+        found[3] = cost / _IMPACT / 10_000.0
 
 
 def encode_market(
