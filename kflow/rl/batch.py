@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -66,6 +66,7 @@ class Finished(NamedTuple):
     equity: int  # at the end
     fees: int
     volume: int
+    position: int  # YES positive
     sent: int
     denied: int
     fall: int  # largest loss from a peak
@@ -127,10 +128,10 @@ class Batch:
 
     def _terms_of(self, group: Group) -> stepping.Terms:
         limits = self.setup.limits
-        table = Table(*(np.array(column, np.int64) for column in self.setup.actions.table))
+        columns: list[Any] = [np.array(column, np.int64) for column in self.setup.actions.table]
         return stepping.Terms(
             columns=group.columns,
-            table=table,
+            table=Table(*columns),
             fees=group.fees,
             bounds=np.array([limits.max_order, limits.max_position, limits.orders], np.int64),
             every_us=self.dataset.every_us,
@@ -141,7 +142,8 @@ class Batch:
     @property
     def observations(self) -> F32:
         """[N, F] as of now. Of two buffers in turn: it stays as it is until the step after the next."""
-        return self._seen[self._buffer]
+        seen: F32 = self._seen[self._buffer]
+        return seen
 
     @property
     def running(self) -> NDArray[np.bool_]:
@@ -151,6 +153,10 @@ class Batch:
     def episode(self, account: int) -> Episode | None:
         """Which one an account is in, or was in last; None: it had none."""
         return self._now[account]
+
+    def played(self, account: int) -> int:
+        """Episodes that an account has ended."""
+        return int(self._done[account])
 
     def reset(self, seed: int | None = None) -> F32:
         """Begin a new episode everywhere; `seed`: draw them anew from there. [N, F]."""
@@ -180,7 +186,6 @@ class Batch:
             self.state,
             self.desk,
             group.market,
-            group.rules,
             self._terms[span.group],
             account,
             where,
@@ -247,6 +252,7 @@ class Batch:
             equity=int(seat[stepping.EQUITY]),
             fees=int(row[kernel.FEES]),
             volume=int(row[kernel.VOLUME]),
+            position=int(row[kernel.POSITION]),
             sent=int(seat[stepping.SENT]),
             denied=int(seat[stepping.DENIED]),
             fall=int(seat[stepping.FALL]),
@@ -271,3 +277,35 @@ class Batch:
     def refusal(self, account: int) -> str:
         """The same of one account."""
         return REASONS.get(int(self.desk.seat[account, stepping.REASON]), "")
+
+    def kept(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """All that `restore` needs to go on to the byte: arrays, and plain JSON."""
+        arrays: dict[str, NDArray[Any]] = {f"state.{name}": array for name, array in self.state._asdict().items()}
+        arrays |= {"desk.seat": self.desk.seat, "desk.sums": self.desk.sums, "seen": self._seen}
+        arrays |= {"group": self._group, "done": self._done}
+        now = [None if episode is None else list(episode) for episode in self._now]
+        return arrays, {"buffer": self._buffer, "now": now, "draws": [_words(draw) for draw in self._draws]}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], rest: Mapping[str, Any]) -> None:
+        """Stand where a batch of the same data, setup and size stood. Raises ValueError for one of another shape."""
+        mine, _ = self.kept()
+        for name, array in mine.items():
+            if arrays[name].shape != array.shape:
+                raise ValueError(f"{name} has shape {arrays[name].shape}, not {array.shape}")
+            array[:] = arrays[name]
+        self._buffer = int(rest["buffer"])
+        self._now = [None if episode is None else Episode(*episode) for episode in rest["now"]]
+        for draw, words in zip(self._draws, rest["draws"], strict=True):
+            state, inc, has, half = (int(word) for word in words)
+            draw.bit_generator.state = {
+                "bit_generator": "PCG64",
+                "state": {"state": state, "inc": inc},
+                "has_uint32": has,
+                "uinteger": half,
+            }
+
+
+def _words(draw: np.random.Generator) -> list[str]:
+    """State of a PCG64 as text: its numbers are beyond what readers of JSON take."""
+    state = draw.bit_generator.state
+    return [str(word) for word in (*state["state"].values(), state["has_uint32"], state["uinteger"])]

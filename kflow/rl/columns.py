@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kflow.policy import features
 from kflow.rl.compiled import compiled
-from kflow.sim.kernel import ADD, CANCEL, PRINT, TRADE
+from kflow.sim.kernel import ADD, PRINT, TRADE
 from kflow.sim.tape import Tape
 
 F32 = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Numba for this room: the sources of `policy` as it compiles them, and a cache that notices when any of them changed."""
+"""Numba for this room: the sources of `policy` as it compiles them, and a cache that sees when any of them changed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numba
 import platformdirs
 from llvmlite import ir
-from numba import njit, types
+from numba import core, njit, types
 from numba.extending import intrinsic, register_jitable
 
 from kflow.market import limits
 from kflow.policy import actions, features
 from kflow.sim import kernel
 
+_config: Any = core.config
+_njit: Any = njit  # its stubs do not know what is not meant for everybody
 _HERE: Final = Path(__file__).parent
 # All that is compiled into one another: numba itself looks at the file of the outermost function only.
 SOURCES: Final = (
@@ -33,7 +34,7 @@ for _module in (limits, actions, features):
 
 def _folder() -> str:
     """Where machine code lies that was made of these very sources."""
-    root = numba.config.CACHE_DIR or platformdirs.user_cache_path("kflow") / "compiled"
+    root = _config.CACHE_DIR or platformdirs.user_cache_path("kflow") / "compiled"
     text = b"".join(source.read_bytes() for source in SOURCES)
     return str(Path(root) / hashlib.sha256(text).hexdigest()[:16])
 
@@ -42,13 +43,13 @@ _FOLDER: Final = _folder()
 
 
 def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
-    """`numba.njit` as the kernel uses it, kept on disk by the hash of `SOURCES`. No array is made in such a function."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _FOLDER
+    """`numba.njit` as the kernel uses it, kept on disk by the hash of `SOURCES`. Such a function makes no array."""
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = _FOLDER
     try:
-        return njit(cache=True, forceinline=inline, _nrt=False)(function)
+        return _njit(cache=True, forceinline=inline, _nrt=False)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -57,10 +58,10 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 @intrinsic
-def prefetch(_typing, array, index):
-    """Ask for the memory of element `index` of an array in C order, before it is needed. Changes no result."""
+def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
+    """Ask for the memory of element `_index` of an array in C order, before it is needed. Changes no result."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         of, at = context.make_array(array)(context, builder, arguments[0]), arguments[1]
         pointer = builder.bitcast(builder.gep(of.data, [at]), ir.IntType(8).as_pointer())
         number = ir.IntType(32)

@@ -45,8 +45,8 @@ class Span:
 
     @property
     def event(self) -> str:
-        """Markets of one event are decided together."""
-        return self.market.rsplit("-", 1)[0]
+        """Markets of one event are decided together: SERIES-EVENT-MARKET. Others stand alone."""
+        return self.market.rsplit("-", 1)[0] if self.market.count("-") > 1 else self.market
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ def build(tapes: Sequence[Tape], assume: Callable[[Tape], Assumptions], *, every
         assumed = assume(tape)
         fees = assumed.fees
         together[(tape.arrays.price.tobytes(), fees.taker_rate, fees.maker_rate)].append((tape, assumed))
-    groups, spans = [], []
+    groups: list[Group] = []
+    spans: list[Span] = []
     for members in together.values():
         group, found = _pack(len(groups), members, every_us)
         groups.append(group)
@@ -198,7 +199,7 @@ def _span(tape: Tape, group: int, own: int, stretch: int, rows: int, at: int) ->
 
 
 def settlement(tape: Tape, stretch: int) -> int:
-    """What YES is paid where a stretch ends in its market's close and the result is recorded; else -1: never guessed."""
+    """What YES is paid where a stretch ends in its market's close and the result is recorded; else -1, no guess."""
     if tape.facts["ends"][stretch] != CLOSED:
         return -1
     value = tape.facts.get("settlement_value_e4")

@@ -142,8 +142,8 @@ def _see(state, desk, market, terms, i, obs):
 
 
 @inlined
-def _refused(state, desk, market, terms, i, a):
-    """0, or why action a is denied to account i, which was just looked at."""
+def _refused(desk, market, terms, a):
+    """0, or why action a is denied to the account that was just looked at."""
     table = terms.table
     return actions.refused(
         table.op[a],
@@ -168,7 +168,7 @@ def _send(state, desk, market, rules, terms, i, a):
     if op == actions.HOLD:
         return
     _look(state, desk, market, terms, i)
-    reason = _refused(state, desk, market, terms, i, a)
+    reason = _refused(desk, market, terms, a)
     seat[i, REASON] = reason
     if reason:
         seat[i, DENIED] += 1
@@ -284,7 +284,7 @@ def advance(state, desk, market, rules, terms, who, chosen, obs, rewards, ended)
 
 
 @compiled
-def begin(state, desk, market, rules, terms, i, episode, cash, floor, obs):
+def begin(state, desk, market, terms, i, episode, cash, floor, obs):
     """Seat account i anew: nothing but cash, at a decision of a stretch.
 
     episode: [6] stretch, its first moment in µs, first and last decision, where its rows begin in `terms.columns`,
@@ -323,4 +323,4 @@ def masks(state, desk, market, terms, who, out):
         i = who[n]
         _look(state, desk, market, terms, i)
         for a in range(out.shape[1]):
-            out[i, a] = _refused(state, desk, market, terms, i, a) == 0
+            out[i, a] = _refused(desk, market, terms, a) == 0
