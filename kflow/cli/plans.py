@@ -1,0 +1,144 @@
+"""What the command line says of training, as a plan; and the tapes that a plan names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from kflow.cli.tapes import load_tapes
+
+if TYPE_CHECKING:
+    from kflow.rl.plan import Plan, Source
+    from kflow.sim.tape import Tape
+
+
+def plan_of(typed: Mapping[str, Any]) -> Plan:
+    """Of the options of `kflow train`, by name. Raises UsageError for what cannot be."""
+    from kflow.rl.given import microseconds
+    from kflow.rl.plan import Plan
+    from kflow.rl.presets import hyper_of, preset_named
+    from kflow.sim.assume import choose, read_calibration
+    from kflow.units import CONTRACT
+
+    algorithm, preset = typed["algorithm"], typed["preset"]
+    chosen = preset_named(algorithm, preset)
+    calibration = None if typed["calibration"] is None else read_calibration(typed["calibration"])
+    picked = choose(typed["model"], typed["latency"], calibration)
+    sizes = tuple(round(size * CONTRACT) for size in _numbers(typed["sizes"], "--sizes"))
+    source, held_out = _sources(typed)
+    plan = Plan(
+        algorithm=algorithm,
+        preset=preset,
+        hyper=hyper_of(algorithm, preset, _pairs(typed["changes"], "--set")),
+        envs=chosen.envs if typed["envs"] is None else typed["envs"],
+        steps=typed["steps"],
+        seed=typed["seed"],
+        device=typed["device"],
+        source=source,
+        held_out=held_out,
+        held_share=typed["holdout"],
+        actions=typed["actions"],
+        sizes=sizes,
+        cash=round(typed["cash"] * 1e6),
+        max_position=round(typed["max_position"] * CONTRACT),
+        max_order=max(sizes),
+        orders=typed["max_open"],
+        ruin=typed["ruin"],
+        scale=typed["scale"],
+        shaping={name: _number(text, "--shape") for name, text in _pairs(typed["shaping"], "--shape").items()},
+        every_us=microseconds(typed["every"]),
+        episode_us=microseconds(typed["episode"]),
+        fills=picked.model,
+        latency=picked.latency,
+        calibration=picked.calibration,
+        curriculum=typed["curriculum"],
+        stages=typed["stages"],
+        save_every=typed["save_every"],
+        evaluate_every=typed["eval_every"],
+        evaluate_episodes=typed["eval_episodes"],
+        patience=typed["patience"],
+    )
+    plan.check()
+    plan.setup()
+    return plan
+
+
+def _sources(typed: Mapping[str, Any]) -> tuple[Source, Source | None]:
+    """What is trained on, and what is held out by name."""
+    import msgspec
+
+    from kflow.errors import UsageError
+    from kflow.rl.plan import Source
+    from kflow.rl.worlds import world_named
+
+    named = [name for name, given in _origins_of(typed).items() if given]
+    if len(named) > 1:
+        raise UsageError(f"{named[0]} and {named[1]} name two sources", hint="give one of them")
+    markets = tuple(typed["market"] or ())
+    if typed["world"] is not None:
+        world_named(typed["world"])
+        if typed["eval_sessions"]:
+            raise UsageError("--eval-sessions are no part of a made-up world", hint="--holdout 0.2")
+        return Source(world=typed["world"], count=typed["markets"], seed=typed["seed"]), None
+    files = tuple(str(path) for path in typed["paths"] or ())
+    source = Source(sessions=typed["sessions"], files=files, markets=markets, read=typed["source"])
+    held = typed["eval_sessions"]
+    return source, None if held is None else msgspec.structs.replace(source, sessions=held, files=())
+
+
+def _origins_of(typed: Mapping[str, Any]) -> dict[str, Any]:
+    return {"--sessions": typed["sessions"], "--from": typed["paths"], "--world": typed["world"]}
+
+
+def tapes_of(context: typer.Context, plan: Plan) -> tuple[Sequence[Tape], Sequence[Tape] | None]:
+    """What a plan trains on, and what it holds out by name. Raises what reading raises."""
+    tapes = _read(context, plan.source)
+    return tapes, None if plan.held_out is None else _read(context, plan.held_out)
+
+
+def _read(context: typer.Context, source: Source) -> Sequence[Tape]:
+    from pathlib import Path
+
+    from kflow.rl.worlds import make_tapes
+
+    if source.world is not None:
+        return make_tapes(source.world, source.count, seed=source.seed)
+    paths = [Path(file) for file in source.files]
+    return load_tapes(context, source.sessions, paths, list(source.markets) or None, source=source.read)
+
+
+def origins(context: typer.Context) -> dict[str, str]:
+    """Options that were not left as they are by default, and where they were given."""
+    found = {}
+    for name in context.params:
+        where = context.get_parameter_source(name)
+        if where is not None and not where.name.startswith("DEFAULT"):
+            found[name] = where.name.lower()
+    return found
+
+
+def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    from kflow.errors import UsageError
+
+    found = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"{text!r} is no NAME=VALUE", hint=f"for example {option} learning_rate=0.0003")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _number(text: str, option: str) -> float:
+    from kflow.errors import UsageError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no number", hint=f"{option} inventory=0.01") from None
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    return [_number(part, option) for part in text.split(",")]

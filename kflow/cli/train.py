@@ -1,0 +1,254 @@
+"""`kflow train` and `kflow rerun`: policies from recorded sessions, and the same once more."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kflow.cli import render
+from kflow.cli.invocation import load_settings
+from kflow.cli.tapes import FromOption, MarketOption, SessionsOption, SourceOption
+
+if TYPE_CHECKING:
+    from kflow.rl.plan import Plan
+    from kflow.rl.runs import Manifest
+    from kflow.rl.train import Watch
+    from kflow.rl.undertake import Shelf
+
+_RUNS = Path("runs")
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where runs are kept, each in a folder.")]
+RegisterOption = Annotated[
+    bool, typer.Option("--register/--no-register", help="Register the model and store its episodes in the database.")
+]
+
+
+def train(
+    context: typer.Context,
+    algorithm: Annotated[str, typer.Option("--algo", help="ppo, a2c or maskable-ppo.")] = "ppo",
+    preset: Annotated[str, typer.Option("--preset", help="Hyper-parameters: kflow, sb3, older (ppo).")] = "kflow",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter; may be repeated.")
+    ] = None,
+    steps: Annotated[int, typer.Option("-n", "--steps", metavar="N", help="Decisions to train for.")] = 1_000_000,
+    envs: Annotated[
+        int | None, typer.Option("--envs", metavar="N", help="Accounts at once; else the preset's.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same weights.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    sessions: SessionsOption = None,
+    paths: FromOption = None,
+    market: MarketOption = None,
+    source: SourceOption = "tables",
+    world: Annotated[
+        str | None, typer.Option("--world", help="A made-up market: fair, reverting, maker, dollar.")
+    ] = None,
+    markets: Annotated[int, typer.Option("--markets", metavar="N", help="How many markets of --world.")] = 40,
+    eval_sessions: Annotated[
+        str | None, typer.Option("--eval-sessions", metavar="N|RANGE", help="Held out: scored on, never trained on.")
+    ] = None,
+    holdout: Annotated[
+        float, typer.Option("--holdout", metavar="SHARE", help="Without --eval-sessions: the last events, this share.")
+    ] = 0.2,
+    actions: Annotated[str, typer.Option("--actions", help="default (21), wide or maker.")] = "default",
+    sizes: Annotated[str, typer.Option("--sizes", metavar="N,N,…", help="Contracts per order.")] = "5,10,20,50,100",
+    cash: Annotated[float, typer.Option("--cash", metavar="DOLLARS", help="At the start of an episode.")] = 1000.0,
+    max_position: Annotated[float, typer.Option("--max-position", metavar="N", help="Contracts.")] = 500.0,
+    max_open: Annotated[int, typer.Option("--max-open", metavar="N", help="Orders open at once.")] = 4,
+    every: Annotated[str, typer.Option("--every", metavar="TIME", help="Between decisions, event time.")] = "250ms",
+    episode: Annotated[str, typer.Option("--episode", metavar="TIME", help="Of one episode at most.")] = "15m",
+    ruin: Annotated[float, typer.Option("--ruin", metavar="SHARE", help="Of the cash at which an episode ends.")] = 0.1,
+    scale: Annotated[float, typer.Option("--reward-scale", metavar="X", help="Reward per dollar.")] = 1.0,
+    shaping: Annotated[
+        list[str] | None,
+        typer.Option("--shape", metavar="TERM=WEIGHT", help="Take inventory or turnover from the reward; reported."),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="Fill model, as of kflow simulate.")] = "queue",
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", metavar="FILE", help="Of kflow calibrate, for the queue model.")
+    ] = None,
+    latency: Annotated[str, typer.Option("--latency", help="home, none, calibrated, or ms: 50/50/20.")] = "home",
+    curriculum: Annotated[str, typer.Option("--curriculum", help="all, uniform or easy-to-hard.")] = "all",
+    stages: Annotated[int, typer.Option("--stages", metavar="N", help="Of easy-to-hard.")] = 4,
+    save_every: Annotated[
+        int, typer.Option("--save-freq", metavar="N", help="Decisions between checkpoints.")
+    ] = 50_000,
+    eval_every: Annotated[int, typer.Option("--eval-freq", metavar="N", help="Decisions between scores.")] = 100_000,
+    eval_episodes: Annotated[int, typer.Option("--eval-episodes", metavar="N", help="Held-out episodes.")] = 64,
+    patience: Annotated[
+        int, typer.Option("--patience", metavar="N", help="Stop after so many scores without a better one; 0: never.")
+    ] = 0,
+    name: Annotated[str | None, typer.Option("--name", help="Of the model; else the algorithm's.")] = None,
+    folder: RunsOption = _RUNS,
+    resume: Annotated[
+        Path | None, typer.Option("-i", "--resume", metavar="RUN", help="Go on with a run that was stopped.")
+    ] = None,
+    register: RegisterOption = True,
+    json: render.JsonOption = False,
+) -> None:
+    """Train a policy on recorded sessions, with the simulator of kflow simulate.
+
+    For example: kflow train --algo ppo --sessions 1-40. Without recordings: kflow train --world reverting -n 300000
+
+    A run that was stopped goes on with --resume runs/ppo_0001, and comes to the same weights.
+    """
+    from kflow.cli import plans
+
+    form = render.chosen(None, json)
+    if resume is not None:
+        _resume(context, resume, register, form)
+        return
+    typed = {key: value for key, value in locals().items() if key not in ("context", "plans", "form")}
+    plan = plans.plan_of(typed)
+    tapes, held = plans.tapes_of(context, plan)
+    from kflow.rl import runs, undertake
+
+    place = runs.new_folder(folder, algorithm)
+    _told(plan, place)
+    with _shelf(context, register) as shelf, _watch(plan) as watch:
+        manifest = undertake.begin(
+            plan,
+            tapes,
+            held,
+            place,
+            name=name or algorithm,
+            shelf=shelf,
+            command=_command(),
+            origins=plans.origins(context),
+            watch=watch,
+        )
+    _show(place, manifest, form)
+
+
+def rerun(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A run's folder, or the manifest.json in it.")],
+    folder: RunsOption = _RUNS,
+    json: render.JsonOption = False,
+) -> None:
+    """Do a run again, and say whether it came to the same weights, bit for bit. Exit 6 where it did not."""
+    from kflow.cli import plans
+    from kflow.errors import DataError, UsageError
+    from kflow.rl import runs, undertake
+    from kflow.rl.train import divide
+
+    form = render.chosen(None, json)
+    before, manifest = runs.read_manifest(run)
+    if manifest.result is None:
+        raise UsageError(f"{before} has not ended", hint=f"kflow train --resume {before}")
+    tapes, held = plans.tapes_of(context, manifest.plan)
+    undertake.check_same(manifest, divide(manifest.plan, tapes, held))
+    place = runs.new_folder(folder, manifest.plan.algorithm)
+    _told(manifest.plan, place)
+    with _watch(manifest.plan) as watch:
+        again = undertake.begin(
+            manifest.plan,
+            tapes,
+            held,
+            place,
+            name=manifest.plan.algorithm,
+            shelf=None,
+            command=_command(),
+            origins=manifest.origins,
+            watch=watch,
+        )
+    assert again.result is not None
+    pairs = {key: (manifest.result[key], again.result[key]) for key in ("weights_sha256", "best_sha256")}
+    equal = all(then == now for then, now in pairs.values())
+    told = {"run": str(before), "again": str(place), "equal": equal, **{key: now for key, (_, now) in pairs.items()}}
+    render.record(told, form=form)
+    if not equal:
+        differ = [name for name in manifest.packages if manifest.packages[name] != again.packages[name]]
+        raise DataError(
+            "the weights are others" + (f"; so are {', '.join(differ)}" if differ else ""),
+            hint="bits are the same on the same machine, packages and commit: compare both manifest.json",
+        )
+
+
+def _resume(context: typer.Context, path: Path, register: bool, form: render.Format) -> None:
+    from kflow.cli import plans
+    from kflow.rl import runs, undertake
+
+    place, manifest = runs.read_manifest(path)
+    tapes, held = plans.tapes_of(context, manifest.plan)
+    with _shelf(context, register and manifest.model is not None) as shelf, _watch(manifest.plan) as watch:
+        manifest = undertake.go_on(place, manifest, tapes, held, shelf=shelf, watch=watch)
+    _show(place, manifest, form)
+
+
+@contextmanager
+def _shelf(context: typer.Context, register: bool) -> Iterator[Shelf | None]:
+    """The registry, open for as long as the block lasts."""
+    if not register:
+        yield None
+        return
+    from kflow.rl.undertake import Shelf
+    from kflow.store import postgres
+    from kflow.wiring import data_dir, database
+
+    settings = load_settings(context)
+    with database(settings) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        yield Shelf(data_dir(settings), conn)
+
+
+@contextmanager
+def _watch(plan: Plan) -> Iterator[Watch]:
+    from kflow.rl.train import Watch
+
+    with render.progress("train", plan.steps, unit="decisions") as advance:
+        yield Watch(advance, render.note)
+
+
+def _command() -> list[str]:
+    return ["kflow", *sys.argv[1:]]
+
+
+def _told(plan: Plan, place: Path) -> None:
+    """Before it begins: what, and where it can be watched."""
+    hyper = ", ".join(f"{name} {value}" for name, value in sorted(plan.hyper.items()))
+    render.note(f"{plan.algorithm} ({plan.preset}: {hyper}), {plan.envs} accounts, {plan.actions} actions")
+    render.note(f"kept in {place}; curves: tensorboard --logdir {shlex.quote(str(place.parent))}")
+
+
+def _show(place: Path, manifest: Manifest, form: render.Format) -> None:
+    """What a run came to, and what next."""
+    from kflow.cli import curves
+
+    assert manifest.result is not None
+    picture = curves.draw(place)
+    result = manifest.result
+    told: dict[str, Any] = {
+        "run": str(place),
+        "model": manifest.model,
+        "steps": result["steps"],
+        "episodes": result["episodes"],
+        "seconds": result["seconds"],
+        "stopped": result["stopped"] or None,
+        **_scores(result),
+        "weights_sha256": result["weights_sha256"],
+        "curves": None if picture is None else str(picture),
+    }
+    render.record(told, form=form)
+    if manifest.model:
+        render.note(f"registered as {manifest.model}: kflow models show {manifest.model}")
+    if result["best_held_out"]:
+        render.note("the best weights were chosen by what is held out, which flatters them there: judge them elsewhere")
+    render.note(f"the same again, bit for bit: kflow rerun {place}")
+
+
+def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Held-out profit per episode in dollars, of the last and of the best weights."""
+    found: dict[str, Any] = {}
+    for which, key in (("held_out", "held_out"), ("best_held_out", "best_held_out")):
+        score = result[key]
+        if score:
+            error = score["error"]
+            found[f"{which}_profit"] = round(score["profit"], 4)
+            found[f"{which}_error"] = None if error is None else round(error, 4)
+            found[f"{which}_events"] = score["events"]
+    return found
