@@ -19,6 +19,7 @@ from kflow.replay.stretches import CLOSED
 from kflow.rl.columns import market_columns
 from kflow.sim import kernel
 from kflow.sim.accounts import market_of
+from kflow.sim.cache import digest
 from kflow.sim.fills import Assumptions
 from kflow.sim.tape import Tape
 from kflow.units import DOLLAR
@@ -141,10 +142,11 @@ def _pack(number: int, members: Sequence[tuple[Tape, Assumptions]], every_us: in
     spans: list[Span] = []
     stretches = rows = 0
     for tape, _ in members:
+        known = str(tape.facts.get("digest") or digest(tape))
         for stretch in range(tape.stretches):
             seen = market_columns(tape, stretch, every_us, rate)
             if len(seen) >= LEAST_ROWS:
-                spans.append(_span(tape, number, stretch, stretches + stretch, len(seen), rows))
+                spans.append(_span(tape, known, number, stretch, stretches + stretch, len(seen), rows))
                 columns.append(seen)
                 rows += len(seen)
         stretches += tape.stretches
@@ -182,7 +184,7 @@ def _joined(tapes: Sequence[Tape]) -> kernel.Market:
     )
 
 
-def _span(tape: Tape, group: int, own: int, stretch: int, rows: int, at: int) -> Span:
+def _span(tape: Tape, known: str, group: int, own: int, stretch: int, rows: int, at: int) -> Span:
     facts = tape.facts
     return Span(
         group=group,
@@ -194,7 +196,7 @@ def _span(tape: Tape, group: int, own: int, stretch: int, rows: int, at: int) ->
         market=tape.market,
         source=str(facts.get("source", "")),
         session=facts.get("session"),
-        digest=str(facts.get("digest", "")),
+        digest=known,
     )
 
 
