@@ -18,6 +18,9 @@ _BIDS, _OFFERS, _GAIN, _OWN, _INK, _PALE = "#0072B2", "#D55E00", "#009E73", "#11
 # Bars begin so far from the middle, where prices stand, and end at 1; own orders are written outside.
 _FROM, _LONGEST, _EDGE = 0.14, 0.62, 1.45
 
+# Episodes shorter than this are drawn in seconds.
+_SHORT_S: Final = 180.0
+
 
 class Point(NamedTuple):
     """A decision: seconds since the episode began, mid price, contracts held, profit. Dollars."""
@@ -111,12 +114,12 @@ class Picture:
     def _draw_price(self, sight: Sight, points: Sequence[Point]) -> None:
         axis = self._price
         axis.clear()
-        minutes, cents = _minutes(points), [100 * point.mid for point in points]
-        axis.plot(minutes, cents, color=_INK, lw=1.1, drawstyle="steps-post")
+        times, cents = _times(sight, points), [100 * point.mid for point in points]
+        axis.plot(times, cents, color=_INK, lw=1.1, drawstyle="steps-post")
         changed = np.diff([0.0, *(point.position for point in points)])
         for marker, colour, name, which in (("^", _BIDS, "bought", changed > 0), ("v", _OFFERS, "sold", changed < 0)):
             some = np.flatnonzero(which).tolist()
-            x, y = [minutes[n] for n in some], [cents[n] for n in some]
+            x, y = [times[n] for n in some], [cents[n] for n in some]
             axis.plot(x, y, marker, color=colour, ms=4.5, mec="white", mew=0.4, label=name)
         axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=2, handletextpad=0)
         _frame(axis, "mid price of YES, ¢", sight)
@@ -126,18 +129,23 @@ class Picture:
         axis.clear()
         axis.axhline(0, color="#999999", lw=0.8)
         profit = [point.profit for point in points]
-        axis.plot(_minutes(points), profit, color=_GAIN, lw=1.4, drawstyle="steps-post")
+        axis.plot(_times(sight, points), profit, color=_GAIN, lw=1.4, drawstyle="steps-post")
         _frame(axis, f"profit after fees: {words.money(sight.profit)}", sight)
-        axis.set_xlabel("minutes", fontsize=8, color=_INK)
+        axis.set_xlabel(_unit(sight)[1], fontsize=8, color=_INK)
 
 
-def _minutes(points: Sequence[Point]) -> list[float]:
-    return [point.seconds / 60 for point in points]
+def _unit(sight: Sight) -> tuple[float, str]:
+    """Of the time axis: seconds, and its name."""
+    return (1.0, "seconds") if sight.seconds < _SHORT_S else (60.0, "minutes")
+
+
+def _times(sight: Sight, points: Sequence[Point]) -> list[float]:
+    return [point.seconds / _unit(sight)[0] for point in points]
 
 
 def _frame(axis: Any, title: str, sight: Sight) -> None:
     """The whole of the episode, also what is still to come, so that pictures of it line up."""
-    axis.set_xlim(0, sight.seconds / 60)
+    axis.set_xlim(0, max(sight.seconds, 1e-3) / _unit(sight)[0])
     axis.set_title(title, fontsize=9, loc="left", color=_INK)
     axis.tick_params(labelsize=8, colors=_INK, length=2)
     axis.grid(visible=True, color=_PALE, linewidth=0.6)

@@ -20,6 +20,7 @@ from kflow.units import DOLLAR
 MODES: Final = ("ansi", "rgb_array")
 _BAR: Final = 12
 _SIDE: Final = 22
+_CENTRE: Final = _SIDE + 2 + 9 + 2 + _BAR + 2 + 3  # of the column of prices, see _row
 
 
 def check_mode(mode: str | None, known: Sequence[str] = MODES) -> None:
@@ -65,8 +66,6 @@ class Screen:
 def ladder(sight: Sight) -> str:
     """A moment as text, of the same number of lines always."""
     most = max([level.size for level in (*sight.bids, *sight.asks)], default=0.0)
-    middle = _row("", "", "", "YES", "", "offers", "own orders")
-    width = len(middle.rstrip()) // 2
     return "\n".join(
         line.rstrip()
         for line in (
@@ -80,7 +79,7 @@ def ladder(sight: Sight) -> str:
             _row("own orders", "bids", "", "YES", "", "offers", "own orders"),
             *[""] * (LEVELS - len(sight.asks)),
             *(_offer(level, most) for level in reversed(sight.asks)),
-            f"{f'— {words.spread(sight)} —':^{2 * width}}",
+            f"{f'— {words.spread(sight)} —':^{2 * _CENTRE}}",
             *(_bid(level, most) for level in sight.bids),
             *[""] * (LEVELS - len(sight.bids)),
             "",
