@@ -72,6 +72,30 @@ def check_plot(path: Path) -> None:
 
 def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
     """Write panels beside each other. Raises UsageError (neither .png nor .svg), ConfigError (matplotlib, disk)."""
+    pyplot = _pyplot(path)
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False, layout="constrained"
+    )
+    for axis, panel in zip(axes[0], panels, strict=True):
+        _draw_panel(axis, panel)
+    _save(pyplot, figure, path, caption)
+
+
+def draw_matrix(path: Path, names: Sequence[str], matrix: Sequence[Sequence[float]], title: str, caption: str) -> None:
+    """Write a matrix of values in [-1, 1] as a map of colours. Raises what `draw` does."""
+    pyplot = _pyplot(path)
+    size = 1.6 + 0.2 * len(names)
+    figure, axis = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
+    image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.tick_params(length=0)
+    axis.set_title(title, fontsize=10)
+    figure.colorbar(image, ax=axis, shrink=0.6)
+    _save(pyplot, figure, path, caption)
+
+
+def _pyplot(path: Path) -> Any:
     check_plot(path)
     try:
         import matplotlib as mpl
@@ -83,11 +107,10 @@ def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
     mpl.rcParams["svg.hashsalt"] = "kflow"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False, layout="constrained"
-    )
-    for axis, panel in zip(axes[0], panels, strict=True):
-        _draw_panel(axis, panel)
+    return pyplot
+
+
+def _save(pyplot: Any, figure: Any, path: Path, caption: str) -> None:
     figure.supxlabel(caption, fontsize=7, color="#555555")
     try:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
