@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kflow.cli import render
+from kflow.cli import training_options as options
 from kflow.cli.invocation import load_settings
 from kflow.cli.tapes import FromOption, MarketOption, SessionsOption, SourceOption
 
@@ -30,64 +31,43 @@ RegisterOption = Annotated[
 
 def train(
     context: typer.Context,
-    algorithm: Annotated[str, typer.Option("--algo", help="ppo, a2c or maskable-ppo.")] = "ppo",
-    preset: Annotated[str, typer.Option("--preset", help="Hyper-parameters: kflow, sb3, older (ppo).")] = "kflow",
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter; may be repeated.")
-    ] = None,
-    steps: Annotated[int, typer.Option("-n", "--steps", metavar="N", help="Decisions to train for.")] = 1_000_000,
-    envs: Annotated[
-        int | None, typer.Option("--envs", metavar="N", help="Accounts at once; else the preset's.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same weights.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    algorithm: options.Algorithm = "ppo",
+    preset: options.Preset = "kflow",
+    changes: options.Changes = None,
+    steps: options.Steps = 1_000_000,
+    envs: options.Envs = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
     sessions: SessionsOption = None,
     paths: FromOption = None,
     market: MarketOption = None,
     source: SourceOption = "tables",
-    world: Annotated[
-        str | None, typer.Option("--world", help="A made-up market: fair, reverting, maker, dollar.")
-    ] = None,
-    markets: Annotated[int, typer.Option("--markets", metavar="N", help="How many markets of --world.")] = 40,
-    eval_sessions: Annotated[
-        str | None, typer.Option("--eval-sessions", metavar="N|RANGE", help="Held out: scored on, never trained on.")
-    ] = None,
-    holdout: Annotated[
-        float, typer.Option("--holdout", metavar="SHARE", help="Without --eval-sessions: the last events, this share.")
-    ] = 0.2,
-    actions: Annotated[str, typer.Option("--actions", help="default (21), wide or maker.")] = "default",
-    sizes: Annotated[str, typer.Option("--sizes", metavar="N,N,…", help="Contracts per order.")] = "5,10,20,50,100",
-    cash: Annotated[float, typer.Option("--cash", metavar="DOLLARS", help="At the start of an episode.")] = 1000.0,
-    max_position: Annotated[float, typer.Option("--max-position", metavar="N", help="Contracts.")] = 500.0,
-    max_open: Annotated[int, typer.Option("--max-open", metavar="N", help="Orders open at once.")] = 4,
-    every: Annotated[str, typer.Option("--every", metavar="TIME", help="Between decisions, event time.")] = "250ms",
-    episode: Annotated[str, typer.Option("--episode", metavar="TIME", help="Of one episode at most.")] = "15m",
-    ruin: Annotated[float, typer.Option("--ruin", metavar="SHARE", help="Of the cash at which an episode ends.")] = 0.1,
-    scale: Annotated[float, typer.Option("--reward-scale", metavar="X", help="Reward per dollar.")] = 1.0,
-    shaping: Annotated[
-        list[str] | None,
-        typer.Option("--shape", metavar="TERM=WEIGHT", help="Take inventory or turnover from the reward; reported."),
-    ] = None,
-    model: Annotated[str, typer.Option("--model", help="Fill model, as of kflow simulate.")] = "queue",
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", metavar="FILE", help="Of kflow calibrate, for the queue model.")
-    ] = None,
-    latency: Annotated[str, typer.Option("--latency", help="home, none, calibrated, or ms: 50/50/20.")] = "home",
-    curriculum: Annotated[str, typer.Option("--curriculum", help="all, uniform or easy-to-hard.")] = "all",
-    stages: Annotated[int, typer.Option("--stages", metavar="N", help="Of easy-to-hard.")] = 4,
-    save_every: Annotated[
-        int, typer.Option("--save-freq", metavar="N", help="Decisions between checkpoints.")
-    ] = 50_000,
-    eval_every: Annotated[int, typer.Option("--eval-freq", metavar="N", help="Decisions between scores.")] = 100_000,
-    eval_episodes: Annotated[int, typer.Option("--eval-episodes", metavar="N", help="Held-out episodes.")] = 64,
-    patience: Annotated[
-        int, typer.Option("--patience", metavar="N", help="Stop after so many scores without a better one; 0: never.")
-    ] = 0,
-    name: Annotated[str | None, typer.Option("--name", help="Of the model; else the algorithm's.")] = None,
+    world: options.World = None,
+    markets: options.Markets = 40,
+    eval_sessions: options.EvalSessions = None,
+    holdout: options.Holdout = 0.2,
+    actions: options.Actions = "default",
+    sizes: options.Sizes = "5,10,20,50,100",
+    cash: options.Cash = 1000.0,
+    max_position: options.MaxPosition = 500.0,
+    max_open: options.MaxOpen = 4,
+    every: options.Every = "250ms",
+    episode: options.Episode = "15m",
+    ruin: options.Ruin = 0.1,
+    scale: options.Scale = 1.0,
+    shaping: options.Shaping = None,
+    model: options.Model = "queue",
+    calibration: options.Calibration = None,
+    latency: options.Latency = "home",
+    curriculum: options.Curriculum = "all",
+    stages: options.Stages = 4,
+    save_every: options.SaveEvery = 50_000,
+    eval_every: options.EvalEvery = 100_000,
+    eval_episodes: options.EvalEpisodes = 64,
+    patience: options.Patience = 0,
+    name: options.Name = None,
     folder: RunsOption = _RUNS,
-    resume: Annotated[
-        Path | None, typer.Option("-i", "--resume", metavar="RUN", help="Go on with a run that was stopped.")
-    ] = None,
+    resume: options.Resume = None,
     register: RegisterOption = True,
     json: render.JsonOption = False,
 ) -> None:

@@ -35,8 +35,9 @@ class OrderLimits(NamedTuple):
 
 
 def worst_fee(price: int, size: int, rate: int, unit: int, step: int, precision: int) -> int:
-    """The most that all fills of an order may cost in fees, however it is split.
+    """The most that an order may cost in fees if it is filled at once.
 
+    Split into many fills it may cost more, for the venue keeps roundings; whoever fills it looks at the cash again.
     rate / unit: the dearer of taker and maker, as a fraction; `step` and `precision`: what the venue rounds to.
     """
     return -(-(rate * price * (_DOLLAR - price) * size) // unit) * step + precision
