@@ -20,7 +20,7 @@ from kflow.sim.accounts import Limits
 from kflow.sim.fills import MODELS, Assumptions
 from kflow.sim.tape import Tape
 from kflow.testing.reference import FEES, LATENCIES, SETS, permitted, uniform
-from kflow.testing.tapes import COARSE, Shape, frozen, mirrored, random_tape
+from kflow.testing.tapes import CENTS, Shape, frozen, mirrored, random_tape
 from kflow.units import CONTRACT, DOLLAR, DOLLAR_MONEY, Money, Size
 
 EVERY_US = 1_000_000
@@ -88,10 +88,11 @@ def alone(tape: Tape, by: Rules, limits: Limits) -> Batch:
 
 
 def frozen_book(yes: dict[int, int], no: dict[int, int], middle: int) -> Tape:
-    prices = COARSE.prices()
+    """Around 50 cents, a cent apart at the least: a gain of more than that would show."""
+    prices = CENTS.prices()[45:]
     bids = [(int(prices[c]), size) for c, size in yes.items() if c < middle]
     asks = [(DOLLAR - int(prices[c]), size) for c, size in no.items() if c >= middle]
-    return frozen(bids, asks, 70, grid=COARSE)
+    return frozen(bids, asks, 70)
 
 
 @quick
