@@ -42,7 +42,11 @@ MARKET: Final = (
     Feature("spread", "dollar", -1, 1, "(ask - bid) / 0.10; below 0 where the book is crossed"),
     Feature("sides", "flag", -1, 1, "-1 nobody bids, +1 nobody offers, else 0"),
     Feature(
-        "micro", "dollar", -1, 1, "(P - mid) / 0.05; P: VWAP of 3 bid and 3 ask levels, weighed by the other's size"
+        "micro",
+        "dollar",
+        -1,
+        1,
+        "(P - mid) / 0.05; P: VWAPs of the best 3 levels within $0.10, weighed by the other's size",
     ),
     Feature("imbalance", "ratio", -1, 1, "(q_b - q_a) / (q_b + q_a)"),
     Feature("imbalance_2c", "ratio", -1, 1, "the same of all within $0.02 of the touch"),

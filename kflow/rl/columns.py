@@ -32,14 +32,11 @@ def market_columns(tape: Tape, stretch: int, every_us: int, taker_rate: float) -
     book = arrays.books[int(np.searchsorted(arrays.keys, first))].astype(np.int64)
     memory, found, row = np.zeros(features.MEMORY), np.zeros(6), np.zeros(MARKET)
     scratch = (memory, found, row)
+    # Copies: arrays of tapes on disk cannot be written, and numba compiles anew for such.
+    events = [column[first:behind].copy() for column in (arrays.us, arrays.code, arrays.col, arrays.size)]
     _fill(
-        arrays.us,
-        arrays.code,
-        arrays.col,
-        arrays.size,
-        arrays.price,
-        first,
-        behind,
+        *events,
+        arrays.price.copy(),
         book,
         every_us,
         -1 if close is None else int(close),
@@ -51,7 +48,7 @@ def market_columns(tape: Tape, stretch: int, every_us: int, taker_rate: float) -
 
 
 @compiled
-def _fill(us, code, col, size, price, first, behind, book, every_us, close_us, taker_rate, scratch, out):
+def _fill(us, code, col, size, price, book, every_us, close_us, taker_rate, scratch, out):
     """Follow a book and write what is seen of it, decision by decision."""
     memory, found, row = scratch
     bids, asks = book[0], book[1]
@@ -61,7 +58,7 @@ def _fill(us, code, col, size, price, first, behind, book, every_us, close_us, t
         bid -= 1
     while ask < columns and asks[ask] == 0:
         ask += 1
-    start_us = us[first]
+    start_us = us[0]
     features.begin(
         memory,
         start_us,
@@ -70,10 +67,10 @@ def _fill(us, code, col, size, price, first, behind, book, every_us, close_us, t
         price[ask] if ask < columns else _DOLLAR,
         asks[ask] if ask < columns else 0,
     )
-    event = first
+    event = 0
     for t in range(len(out)):
         until = start_us + t * every_us
-        while event < behind and us[event] <= until:
+        while event < len(us) and us[event] <= until:
             bought, sold, trades = 0, 0, 0
             now = us[event]
             while True:

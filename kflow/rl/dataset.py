@@ -169,8 +169,7 @@ def _widened(groups: Sequence[Group]) -> list[Group]:
 
 
 def _joined(tapes: Sequence[Tape]) -> kernel.Market:
-    if len(tapes) == 1:
-        return market_of(tapes[0])
+    """Copies: arrays of tapes on disk cannot be written, and numba compiles anew for such."""
     before = np.cumsum([0, *(tape.events for tape in tapes)], dtype=np.int64)[:-1]
     every = [tape.arrays for tape in tapes]
     return market_of(tapes[0])._replace(
@@ -178,6 +177,7 @@ def _joined(tapes: Sequence[Tape]) -> kernel.Market:
         code=np.concatenate([arrays.code for arrays in every]),
         col=np.concatenate([arrays.col for arrays in every]),
         size=np.concatenate([arrays.size for arrays in every]),
+        price=every[0].price.copy(),
         bounds=np.concatenate([arrays.bounds + at for arrays, at in zip(every, before, strict=True)]),
         keys=np.concatenate([arrays.keys + at for arrays, at in zip(every, before, strict=True)]),
         books=np.concatenate([arrays.books for arrays in every]),
