@@ -29,10 +29,10 @@ def test_a_batch_does_what_the_plain_environment_does(tapes: str, model: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_batch_does_what_the_plain_environment_does_at_length(seed: int) -> None:
     for case in cases(seed):
-        assert compare(case, 200, 16).wrong == []
+        assert compare(case, 100, 16).wrong == []
 
 
 def test_the_cases_reach_what_the_rules_tell_of() -> None:
