@@ -210,8 +210,11 @@ def _faces(
     split = stepping.MARKET
     states = [batch.state for batch in sides]
     width = min(state.depth.shape[2] for state in states)
-    # Where on the tape it stands, and where that ends, differs.
+    # Where on the tape it stands, and where that ends, differs; nobody's ask is as far away as the widest grid reaches.
     skipped = [kernel.CURSOR, kernel.END]
+    accounts = [state.account.copy() for state in states]
+    for account in accounts:
+        account[:, kernel.ASK] = np.minimum(account[:, kernel.ASK], width)
     endings = [np.zeros(batch.count, np.int8) for batch in sides]
     for codes, episodes in zip(endings, ended, strict=True):
         for finished in episodes:
@@ -222,7 +225,7 @@ def _faces(
         "masks": list(masks),
         "rewards": list(rewards),
         "endings": list(endings),
-        "cash and positions": [np.delete(state.account, skipped, axis=1) for state in states],
+        "cash and positions": [np.delete(account, skipped, axis=1) for account in accounts],
         "orders": [np.concatenate([state.orders, state.queue[:, :, None]], axis=2) for state in states],
         "books": [np.stack([state.depth, state.taken], axis=1)[..., :width] for state in states],
         "draws": [state.random for state in states],
