@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from kflow.errors import UsageError
 from kflow.policy.network import Network
-from kflow.rl import checkpoint, heldout, runs
+from kflow.rl import checkpoint, folds, heldout, runs
 from kflow.rl.batch import Batch, Finished
 from kflow.rl.curriculum import Curriculum
 from kflow.rl.dataset import Dataset, build
@@ -76,14 +76,7 @@ def divide(plan: Plan, tapes: Sequence[Tape], held: Sequence[Tape] | None = None
                 f"{both[0]} is in what is trained on and in what is held out", hint="keep events on one side"
             )
         return Field(dataset, tuple(everything), apart, tuple(range(len(apart.spans))))
-    first: dict[str, int] = {}
-    for span in dataset.spans:
-        first[span.event] = min(first.get(span.event, span.start_us), span.start_us)
-    ordered = sorted(first, key=lambda event: (first[event], event))
-    count = round(plan.held_share * len(ordered))
-    if plan.held_share and len(ordered) > 1:
-        count = max(count, 1)
-    last = set(ordered[len(ordered) - count :])
+    last = folds.last_events(folds.times_of(dataset), plan.held_share)
     train = tuple(span for span in everything if dataset.spans[span].event not in last)
     return Field(dataset, train, dataset, tuple(span for span in everything if span not in train))
 
@@ -137,8 +130,8 @@ class Run:
             if left > 0 and not self._stopped:
                 every = max(_LOG_EVERY // (plan.envs * int(plan.hyper["n_steps"])), 1)
                 model.learn(left, callback=_Overseer(self), log_interval=every, reset_num_timesteps=not begun)
-            self._judge()
-            model.logger.dump(model.num_timesteps)
+            if not self._stopped:  # else these weights were scored already
+                self._judge()
             self._save()
         finally:
             model.logger.close()
@@ -219,6 +212,7 @@ class Run:
         self._score = heldout.score(done, self._field.held)
         for name, value in self._score.told().items():
             logger.record(f"held_out/{name}", value)
+        logger.dump(step)
         self._tell("held_out", **asdict(self._score))
         if self._best is None or self._score.profit > self._best[1].profit:
             self._best, self._worse = (step, self._score), 0
