@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 app = new_app(help="Check what policies are trained on: leaks of later data, features, masks.")
 
 WorldOption = Annotated[
-    str | None, typer.Option("--world", metavar="NAME", help="Made-up markets instead: fair, dollar, reverting, maker.")
+    str | None,
+    typer.Option("--world", metavar="NAME", help="Made-up markets instead: fair, null, dollar, reverting, maker."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of every draw.")]
 _MARKETS: Final = 4  # of a world
@@ -46,9 +47,10 @@ def leak(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Replace all later data by noise: what was seen, allowed, earned and done until then has to be the same.
+    """Replace all later data by noise: what came before has to stay the same.
 
-    Also: does it matter when the recording began, and does the actor's code see the same?
+    That is all that an account saw, was allowed, earned and holds, bit by bit. Also: does it matter when the recording
+    began, and does the actor's code see the same? Exit 6 where one of them fails.
     """
     from kflow.errors import DataError
     from kflow.rl import warmup
@@ -93,19 +95,20 @@ def features(
     source: SourceOption = "tables",
     world: WorldOption = None,
     seed: SeedOption = 0,
+    decisions: Annotated[int, typer.Option(min=2, max=10**7, help="Of random play.")] = 200_000,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the correlations as .png or .svg.")] = None,
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
     """Show how each feature is spread, and which go together, where a random policy plays."""
-    from kflow.rl.observed import DECISIONS, observe
+    from kflow.rl.observed import observe
 
     chosen = render.chosen(form, as_json)
     if plot is not None:
         charts.check_plot(plot)
     dataset = _dataset(_tapes(context, sessions, paths, market, source, world, seed))
-    with render.progress("features", DECISIONS, unit="decisions") as advance:
-        found = observe(dataset, seed=seed, progress=advance)
+    with render.progress("features", decisions, unit="decisions") as advance:
+        found = observe(dataset, decisions=decisions, seed=seed, progress=advance)
     items = [feature._asdict() for feature in found.features]
     pairs = [pair._asdict() for pair in found.pairs(_PAIRS)]
     if chosen is render.Format.JSON:
@@ -141,7 +144,7 @@ def masks(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Check that masks deny what the limits of an order deny, and nothing else."""
+    """Check that masks deny what the limits of an order deny, and nothing else. Exit 6 where they do not."""
     from kflow.errors import DataError
     from kflow.rl.observed import check_masks
 
