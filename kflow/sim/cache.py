@@ -73,7 +73,7 @@ def load(root: Path, key: str) -> Tape | None:
     folder = root / key
     try:
         facts = json.loads((folder / _FACTS).read_text())
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in TapeArrays._fields]
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in TapeArrays._fields]
     except (OSError, ValueError, EOFError):
         return None
     if facts.get("version") != VERSION:
