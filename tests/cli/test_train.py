@@ -1,0 +1,104 @@
+"""kflow train and kflow rerun, as they are typed: a run, its folder, the same again, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kflow.testing.postgres import Database
+from tests.cli.conftest import Kflow, refused
+
+SMALL = (
+    *("--world", "reverting", "--markets", "6", "--sizes", "5", "--max-position", "20", "--latency", "none"),
+    *("--episode", "10s", "--envs", "16", "--set", "n_steps=64", "--set", "batch_size=256", "--set", "n_epochs=1"),
+    *("-n", "2048", "--eval-freq", "1024", "--save-freq", "1024", "--eval-episodes", "2"),
+)
+
+
+def test_a_run_from_the_command_line_to_the_registry_and_again(
+    kflow: Kflow, database: Database, tmp_path: Path
+) -> None:
+    done = kflow("train", *SMALL, "--name", "swing", "--json", DATABASE_URL=database.dsn)
+    assert done.code == 0, done.err
+    told = done.json
+    assert told["run"] == "runs/ppo_0001"
+    assert told["model"] == "swing:1"
+    assert told["steps"] == 2048
+    assert told["curves"] == "runs/ppo_0001/curves.png"
+    assert (tmp_path / told["curves"]).read_bytes().startswith(b"\x89PNG")
+    assert "kflow rerun runs/ppo_0001" in done.err
+    manifest = json.loads((tmp_path / "runs/ppo_0001/manifest.json").read_text())
+    assert manifest["command"][0] == "kflow"
+    assert manifest["origins"]["world"] == "commandline"
+    assert "preset" not in manifest["origins"]
+    assert manifest["plan"]["hyper"]["n_steps"] == 64
+
+    shown = kflow("models", "show", "swing", "--json", DATABASE_URL=database.dsn)
+    assert shown.json["status"] == "candidate"
+    again = kflow("rerun", "runs/ppo_0001/manifest.json", "--json")
+    assert again.code == 0, again.err
+    assert again.json["equal"] is True
+    assert again.json["again"] == "runs/ppo_0002"
+    assert again.json["weights_sha256"] == told["weights_sha256"]
+
+
+def test_other_weights_are_exit_6(kflow: Kflow, tmp_path: Path) -> None:
+    assert kflow("train", *SMALL, "--no-register").code == 0
+    file = tmp_path / "runs/ppo_0001/manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["result"]["weights_sha256"] = "0" * 64
+    file.write_text(json.dumps(manifest))
+    done = kflow("rerun", "runs/ppo_0001", "--json")
+    assert done.code == 6
+    assert done.json["equal"] is False
+    assert "weights are others" in done.err
+
+
+def test_a_run_that_was_stopped_goes_on(kflow: Kflow, tmp_path: Path) -> None:
+    assert kflow("train", *SMALL, "--no-register").code == 0
+    file = tmp_path / "runs/ppo_0001/manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["result"] = None
+    manifest["plan"]["steps"] = 4096
+    file.write_text(json.dumps(manifest))
+    done = kflow("train", "--resume", "runs/ppo_0001", "--no-register", "--json")
+    assert done.code == 0, done.err
+    assert "going on from step 2,048" in done.err
+    assert done.json["steps"] == 4096
+    refused(kflow("train", "--resume", "runs/ppo_0001"), 2, "has ended", "kflow rerun")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--algo", "dqn"), ("no algorithm dqn", "ppo")),
+        (("--preset", "magic"), ("no preset magic", "sb3")),
+        (("--set", "learning_rate"), ("no NAME=VALUE", "learning_rate=")),
+        (("--set", "speed=3"), ("no hyper-parameter speed", "n_steps")),
+        (("--actions", "clever"), ("no action set clever", "wide")),
+        (("--sizes", "ten"), ("no number", "--sizes")),
+        (("--sizes", "20,10"), ("ascending", "--sizes")),
+        (("--world", "flat"), ("flat", "reverting")),
+        (("--world", "fair", "--sessions", "1"), ("two sources", "one of them")),
+        (("--every", "soon"), ("no duration", "250ms")),
+        (("--holdout", "1.5"), ("held out", "--holdout")),
+        (("--curriculum", "steep"), ("no curriculum steep", "uniform")),
+        (("--shape", "luck=1", "--world", "fair"), ("no shaping term luck", "inventory")),
+        (("--model", "oracle"), ("no fill model oracle", "queue")),
+        (("-n", "0", "--world", "fair"), ("no number of decisions", "--steps")),
+        (("--resume", "nowhere"), ("cannot read", "runs/")),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(kflow: Kflow, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    refused(kflow("train", *arguments), 2, *words)
+
+
+def test_without_recordings_it_says_how_to_get_some(kflow: Kflow, database: Database) -> None:
+    refused(kflow("train", DATABASE_URL=database.dsn), 2, "nothing is recorded", "kflow ingest")
+
+
+def test_a_manifest_of_another_kind_is_refused(kflow: Kflow, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"run": 3}')
+    refused(kflow("rerun", "manifest.json"), 6, "no manifest")
