@@ -60,7 +60,7 @@ faults: $(READY) ## the fault tests, long forms too: kills, cuts, full disks; fi
 soak: $(READY) ## one hour at 1,000 messages a second
 	$(BIN)/python bench/soak.py
 
-docs: $(READY) ## write docs/cli.md, docs/settings.md and docs/exit-codes.md from the code
+docs: $(READY) ## write docs/cli.md, settings.md, exit-codes.md and policy.md from the code
 	$(BIN)/python -m kflow.cli.reference docs
 
 lock: ## renew requirements.lock and requirements-train.lock from pyproject.toml

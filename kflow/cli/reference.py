@@ -20,11 +20,25 @@ SETTINGS_RULES = (
     "`kflow config show --origins` says what holds and why; `kflow config check` finds mistakes. "
     "Relative paths in `kflow.toml` start at its own folder. Lists in the environment are separated by commas."
 )
+_POLICY_RULES = (
+    "The same in training and before the venue: one source, compiled by numba for batches, plain Python for one market. "
+    "A model keeps the schema's hash and its action set, and is refused where either differs."
+)
+_FEATURE_TERMS = (
+    "log(a, b) is ln(1 + a) / ln(1 + b), no more than 1; of a negative number its mirror image. E[t] is a sum in which what "
+    "lies s seconds back counts exp(-s / t). q_b and q_a are the sizes at the touch. Scaling is fixed; nothing is learnt "
+    "from data. A maker's fee is no feature: it is a fixed share of the taker's, or nothing."
+)
 
 
 def pages() -> dict[str, str]:
     """Each page by its file name."""
-    return {"cli.md": _commands_page(), "settings.md": _settings_page(), "exit-codes.md": _exit_codes_page()}
+    return {
+        "cli.md": _commands_page(),
+        "settings.md": _settings_page(),
+        "exit-codes.md": _exit_codes_page(),
+        "policy.md": _policy_page(),
+    }
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -86,6 +100,37 @@ def _example() -> list[str]:
 def _exit_codes_page() -> str:
     lines = ["# Exit codes", "", MADE, "", "| code | name | when |", "|---|---|---|"]
     lines += [f"| {entry.code} | {entry.name} | {entry.meaning} |" for entry in EXIT_CODES]
+    return "\n".join(lines) + "\n"
+
+
+def _policy_page() -> str:
+    """What policies see, what they may do, and with which hyper-parameters they are trained."""
+    from kflow.policy import actions, features
+    from kflow.rl.presets import PRESETS, hyper_of
+
+    lines = ["# What a policy sees and may do", "", MADE, "", _POLICY_RULES, "", "## Features", ""]
+    lines += [
+        f"Schema `{features.SCHEMA}`. {_FEATURE_TERMS}",
+        "",
+        "| | name | of | range | formula |",
+        "|---|---|---|---|---|",
+    ]
+    for place, item in enumerate(features.FEATURES):
+        low_high = f"{item.low:g} to {item.high:g}"
+        lines.append(f"| {place} | `{item.name}` | {item.unit} | {low_high} | {item.formula} |")
+    for name in ("default", "wide", "maker"):
+        found = actions.action_set(name)
+        lines += ["", f"## Actions: {name}", "", f"{len(found.actions)} of them with the default sizes.", ""]
+        lines.append(", ".join(f"{place} {action.name}" for place, action in enumerate(found.actions)))
+    lines += ["", "## Why an action is denied", "", "| | reason |", "|---|---|"]
+    lines += [f"| {number} | {reason} |" for number, reason in sorted(actions.REASONS.items())]
+    lines += ["", "## Presets", "", "| algorithm | preset | what | hyper-parameters | from |", "|---|---|---|---|---|"]
+    for algorithm, presets in PRESETS.items():
+        for name, preset in presets.items():
+            hyper = ", ".join(f"{key} {value}" for key, value in sorted(hyper_of(algorithm, name).items()))
+            lines.append(
+                f"| {algorithm} | {name} | {preset.about} | {preset.envs} accounts; {hyper} | {preset.origin} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What a policy sees: numbers in [-1, 1], the same in training and before the venue. One by one in docs/training.md.
+"""What a policy sees: numbers in [-1, 1], the same in training and before the venue. One by one in docs/policy.md.
 
 Three functions of whole numbers, floats and one-dimensional sequences: `observe` takes in one change of the book,
 `encode_market` and `encode_own` write what is seen at a moment. Batches compile them with numba, the actor runs the

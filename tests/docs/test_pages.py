@@ -24,7 +24,7 @@ PAGES = ("README.md", "docs/features.md", *(f"docs/{path.name}" for path in sort
 OTHERS = {"cd", "git", "curl", "export", "pip", "pipx", "openssl", "chmod", "duckdb", "psql", "tmux", "uv"}
 
 
-@pytest.mark.parametrize("name", ["cli.md", "settings.md", "exit-codes.md"])
+@pytest.mark.parametrize("name", ["cli.md", "settings.md", "exit-codes.md", "policy.md"])
 def test_a_reference_page_is_what_the_code_makes(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == reference.pages()[name], "run: make docs"
 
