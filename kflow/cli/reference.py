@@ -21,13 +21,13 @@ SETTINGS_RULES = (
     "Relative paths in `kflow.toml` start at its own folder. Lists in the environment are separated by commas."
 )
 _POLICY_RULES = (
-    "The same in training and before the venue: one source, compiled by numba for batches, plain Python for one market. "
-    "A model keeps the schema's hash and its action set, and is refused where either differs."
+    "The same in training and before the venue: one source, compiled by numba for batches, plain Python for one "
+    "market. A model keeps the schema's hash and its action set, and is refused where either differs."
 )
 _FEATURE_TERMS = (
-    "log(a, b) is ln(1 + a) / ln(1 + b), no more than 1; of a negative number its mirror image. E[t] is a sum in which what "
-    "lies s seconds back counts exp(-s / t). q_b and q_a are the sizes at the touch. Scaling is fixed; nothing is learnt "
-    "from data. A maker's fee is no feature: it is a fixed share of the taker's, or nothing."
+    "log(a, b) is ln(1 + a) / ln(1 + b), no more than 1; of a negative number its mirror image. E[t] is a sum in which "
+    "what lies s seconds back counts exp(-s / t). q_b and q_a are the sizes at the touch. Scaling is fixed; nothing is "
+    "learnt from data. A maker's fee is no feature: it is a fixed share of the taker's, or nothing."
 )
 
 
