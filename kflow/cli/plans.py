@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -14,8 +14,59 @@ if TYPE_CHECKING:
     from kflow.sim.tape import Tape
 
 
-def plan_of(typed: Mapping[str, Any]) -> Plan:
-    """Of the options of `kflow train`, by name. Raises UsageError for what cannot be."""
+# What may be changed of a plan that --plan gives, and the field that it is; hyper-parameters and tapes may be, too.
+_CHANGEABLE: Final = {
+    "steps": "steps",
+    "envs": "envs",
+    "seed": "seed",
+    "device": "device",
+    "holdout": "held_share",
+    "save_every": "save_every",
+    "eval_every": "evaluate_every",
+    "eval_episodes": "evaluate_episodes",
+    "patience": "patience",
+}
+_TAPES: Final = ("sessions", "paths", "market", "source", "world", "markets", "eval_sessions")
+_OPTIONS: Final = {"algorithm": "--algo", "shaping": "--shape", "scale": "--reward-scale"}
+
+
+def plan_of(context: typer.Context, typed: Mapping[str, Any]) -> Plan:
+    """Of the options in `kflow.cli.planned`, by name. Raises UsageError for what cannot be."""
+    if typed["plan"] is None:
+        plan = _new(typed)
+    else:
+        plan = _changed(typed, [name for name in origins(context) if name in typed and name != "plan"])
+    plan.check()
+    plan.setup()
+    return plan
+
+
+def _changed(typed: Mapping[str, Any], given: Sequence[str]) -> Plan:
+    """The plan of a file with what is given beside it."""
+    import msgspec
+
+    from kflow.errors import UsageError
+    from kflow.rl import runs
+    from kflow.rl.presets import changed
+
+    fixed = [name for name in given if name not in (*_CHANGEABLE, *_TAPES, "changes")]
+    if fixed:
+        option = _OPTIONS.get(fixed[0], "--" + fixed[0].replace("_", "-"))
+        raise UsageError(
+            f"{option} is a part of the plan in {typed['plan']}",
+            hint="leave it out; --set, --steps, --seed, and where tapes come from can be changed",
+        )
+    plan = runs.read_plan(typed["plan"])
+    fields: dict[str, Any] = {_CHANGEABLE[name]: typed[name] for name in given if name in _CHANGEABLE}
+    fields["hyper"] = changed(plan.hyper, _pairs(typed["changes"], "--set"))
+    if any(name in given for name in _TAPES):
+        if not any(_origins_of(typed).values()):
+            raise UsageError("the plan's tapes are replaced as a whole", hint="give --sessions, --from or --world too")
+        fields["source"], fields["held_out"] = _sources(typed)
+    return msgspec.structs.replace(plan, **fields)
+
+
+def _new(typed: Mapping[str, Any]) -> Plan:
     from kflow.rl.given import microseconds
     from kflow.rl.plan import Plan
     from kflow.rl.presets import hyper_of, preset_named
@@ -28,7 +79,7 @@ def plan_of(typed: Mapping[str, Any]) -> Plan:
     picked = choose(typed["model"], typed["latency"], calibration)
     sizes = tuple(round(size * CONTRACT) for size in _numbers(typed["sizes"], "--sizes"))
     source, held_out = _sources(typed)
-    plan = Plan(
+    return Plan(
         algorithm=algorithm,
         preset=preset,
         hyper=hyper_of(algorithm, preset, _pairs(typed["changes"], "--set")),
@@ -60,9 +111,6 @@ def plan_of(typed: Mapping[str, Any]) -> Plan:
         evaluate_episodes=typed["eval_episodes"],
         patience=typed["patience"],
     )
-    plan.check()
-    plan.setup()
-    return plan
 
 
 def _sources(typed: Mapping[str, Any]) -> tuple[Source, Source | None]:
@@ -94,11 +142,12 @@ def _origins_of(typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def tapes_of(context: typer.Context, plan: Plan) -> tuple[Sequence[Tape], Sequence[Tape] | None]:
     """What a plan trains on, and what it holds out by name. Raises what reading raises."""
-    tapes = _read(context, plan.source)
-    return tapes, None if plan.held_out is None else _read(context, plan.held_out)
+    tapes = read(context, plan.source)
+    return tapes, None if plan.held_out is None else read(context, plan.held_out)
 
 
-def _read(context: typer.Context, source: Source) -> Sequence[Tape]:
+def read(context: typer.Context, source: Source) -> Sequence[Tape]:
+    """Tapes of one source. Raises what reading raises."""
     from pathlib import Path
 
     from kflow.rl.worlds import make_tapes

@@ -14,7 +14,7 @@ import typer
 from kflow.cli import render
 from kflow.cli import training_options as options
 from kflow.cli.invocation import load_settings
-from kflow.cli.tapes import FromOption, MarketOption, SessionsOption, SourceOption
+from kflow.cli.planned import with_plan
 
 if TYPE_CHECKING:
     from kflow.rl.plan import Plan
@@ -29,42 +29,10 @@ RegisterOption = Annotated[
 ]
 
 
+@with_plan
 def train(
     context: typer.Context,
-    algorithm: options.Algorithm = "ppo",
-    preset: options.Preset = "kflow",
-    changes: options.Changes = None,
-    steps: options.Steps = 1_000_000,
-    envs: options.Envs = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    sessions: SessionsOption = None,
-    paths: FromOption = None,
-    market: MarketOption = None,
-    source: SourceOption = "tables",
-    world: options.World = None,
-    markets: options.Markets = 40,
-    eval_sessions: options.EvalSessions = None,
-    holdout: options.Holdout = 0.2,
-    actions: options.Actions = "default",
-    sizes: options.Sizes = "5,10,20,50,100",
-    cash: options.Cash = 1000.0,
-    max_position: options.MaxPosition = 500.0,
-    max_open: options.MaxOpen = 4,
-    every: options.Every = "250ms",
-    episode: options.Episode = "15m",
-    ruin: options.Ruin = 0.1,
-    scale: options.Scale = 1.0,
-    shaping: options.Shaping = None,
-    model: options.Model = "queue",
-    calibration: options.Calibration = None,
-    latency: options.Latency = "home",
-    curriculum: options.Curriculum = "all",
-    stages: options.Stages = 4,
-    save_every: options.SaveEvery = 50_000,
-    eval_every: options.EvalEvery = 100_000,
-    eval_episodes: options.EvalEpisodes = 64,
-    patience: options.Patience = 0,
+    typed: Mapping[str, Any],
     name: options.Name = None,
     folder: RunsOption = _RUNS,
     resume: options.Resume = None,
@@ -83,12 +51,11 @@ def train(
     if resume is not None:
         _resume(context, resume, register, form)
         return
-    typed = {key: value for key, value in locals().items() if key not in ("context", "plans", "form")}
-    plan = plans.plan_of(typed)
+    plan = plans.plan_of(context, typed)
     tapes, held = plans.tapes_of(context, plan)
     from kflow.rl import runs, undertake
 
-    place = runs.new_folder(folder, algorithm)
+    place = runs.new_folder(folder, plan.algorithm)
     _told(plan, place)
     with _shelf(context, register) as shelf, _watch(plan) as watch:
         manifest = undertake.begin(
@@ -96,7 +63,7 @@ def train(
             tapes,
             held,
             place,
-            name=name or algorithm,
+            name=name or plan.algorithm,
             shelf=shelf,
             command=_command(),
             origins=plans.origins(context),

@@ -106,9 +106,15 @@ def preset_named(algorithm: str, name: str) -> Preset:
 def hyper_of(algorithm: str, name: str, changes: Mapping[str, str] | None = None) -> Hyper:
     """A preset's hyper-parameters with `changes` as they are typed. Raises UsageError for one that there is not."""
     known: Hyper = {**_NETWORK, **({} if algorithm == "a2c" else _TRUST), **preset_named(algorithm, name).hyper}
-    for key, text in (changes or {}).items():
+    return changed(known, changes or {})
+
+
+def changed(hyper: Hyper, changes: Mapping[str, str]) -> Hyper:
+    """Hyper-parameters with some as they are typed. Raises UsageError for one that there is not."""
+    known = dict(hyper)
+    for key, text in changes.items():
         if key not in known:
-            raise UsageError(f"{algorithm} has no hyper-parameter {key}", hint=f"choose {', '.join(sorted(known))}")
+            raise UsageError(f"there is no hyper-parameter {key} here", hint=f"choose {', '.join(sorted(known))}")
         kind = type(known[key])
         try:
             known[key] = kind(text)

@@ -118,6 +118,16 @@ def read_manifest(path: Path) -> tuple[Path, Manifest]:
         raise DataError(f"{file} is no manifest of this version: {error}", hint="use the kflow that wrote it") from None
 
 
+def read_plan(path: Path) -> Plan:
+    """Of a run, or of a file that holds a plan alone, as a sweep's best.json. Raises UsageError, DataError."""
+    if path.is_file():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Plan)
+        except msgspec.MsgspecError:
+            pass  # a manifest, or nothing of ours: that is said below
+    return read_manifest(path)[1].plan
+
+
 def write(path: Path, content: bytes) -> None:
     """Replace a file, durably and at once."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
