@@ -1,8 +1,8 @@
 """Record sessions of made-up markets with `kflow ingest`, one private exchange after another, to be trained on.
 
-    python bench/sessions.py --keep FOLDER [--sessions 40] [--seconds 85] [--markets 4] [--rate 300]
+    python bench/sessions.py --keep FOLDER [--sessions 40] [--seconds 85] [--markets 8] [--rate 500]
 
-Markets close and are settled before their session ends, so that episodes can run up to the result.
+From eight markets on, one closes and is settled before its session ends, so that episodes run up to a result.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--sessions", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=85.0)
-    parser.add_argument("--markets", type=int, default=4)
-    parser.add_argument("--rate", type=int, default=300, help="messages a second of all markets together")
+    parser.add_argument("--markets", type=int, default=8)
+    parser.add_argument("--rate", type=int, default=500, help="messages a second of all markets together")
     chosen = parser.parse_args()
     for number in range(1, chosen.sessions + 1):
         print(json.dumps(record(chosen, number)), flush=True)

@@ -85,7 +85,8 @@ class Shelf:
             recording = Recording(f"session {session.id}", stretches, how)
             recording.grids = {n: Grid.parse(m.price_ranges) for n, m in known.items() if m.price_ranges}
             recording.facts = {name: _facts(known[name]) for name in names}
-            index = self._store(key, recording, {"source": f"session {session.id}", "session": session.id})
+            facts = {"source": f"session {session.id}", "session": session.id, "environment": session.environment}
+            index = self._store(key, recording, facts)
         return self._take(f"session {session.id}", index, None)
 
     def _counted(self, moments: Iterator[Moment]) -> Iterator[Moment]:

@@ -40,14 +40,10 @@ class Span:
     at: int
     value: int  # what a YES contract is paid behind its last decision, 1e-4 dollar; -1: no result is recorded
     market: str
+    event: str  # what is decided together
     source: str  # what it was recorded in
     session: int | None
     digest: str  # of its tape
-
-    @property
-    def event(self) -> str:
-        """Markets of one event are decided together: SERIES-EVENT-MARKET. Others stand alone."""
-        return self.market.rsplit("-", 1)[0] if self.market.count("-") > 1 else self.market
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +190,20 @@ def _span(tape: Tape, known: str, group: int, own: int, stretch: int, rows: int,
         at=at,
         value=settlement(tape, own),
         market=tape.market,
+        event=event_of(tape),
         source=str(facts.get("source", "")),
         session=facts.get("session"),
         digest=known,
     )
+
+
+def event_of(tape: Tape) -> str:
+    """What a market is decided with: SERIES-EVENT-MARKET; others stand alone.
+
+    Local exchanges use the same names again, for markets that have nothing to do with each other.
+    """
+    event = tape.market.rsplit("-", 1)[0] if tape.market.count("-") > 1 else tape.market
+    return f"{event} of session {tape.facts['session']}" if tape.facts.get("environment") == "local" else event
 
 
 def settlement(tape: Tape, stretch: int) -> int:

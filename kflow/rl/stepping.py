@@ -84,7 +84,8 @@ def _look(state, desk, market, terms, i):
     account, orders = state.account, state.orders
     columns = len(market.price)
     book, own = desk.book, desk.own
-    book[0], book[1], book[2] = account[i, kernel.BID], account[i, kernel.ASK], columns
+    # Where nobody offers, the kernel names the width of the widest grid of the data set.
+    book[0], book[1], book[2] = account[i, kernel.BID], min(account[i, kernel.ASK], columns), columns
     own[0] = account[i, kernel.POSITION]
     free = account[i, kernel.CASH] - account[i, kernel.RESERVED]
     own[2] = own[3] = 0

@@ -878,7 +878,7 @@ def _run(state, market, rules, i, until, idle):
                     depth[i, side, c] = left
                     if account[i, TAKEN]:
                         _limit_taken(state, i, side, c, left)
-                    if left == 0:
+                    if left == 0 and size:
                         if side == 0:
                             while bid >= 0 and depth[i, 0, bid] == 0:
                                 bid -= 1

@@ -99,7 +99,7 @@ class PlainSimulator(PlainAccount):
 
     def _change(self, kind: int, side: int, col: int, size: int) -> None:
         """Follow the book. A level that shrinks below what was taken of it counts as taken whole."""
-        if kind == k.PRINT:
+        if kind == k.PRINT or not size:
             return
         book = self.book[side]
         shown = book.get(col, 0) + (size if kind == k.ADD else -size)
