@@ -25,6 +25,7 @@ F64 = NDArray[np.float64]
 START_US: Final = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC: every made-up market opens then
 CENT: Final = 100
 _CENTS: Final = np.arange(1, 100)
+_GAP_S: Final = 5.0  # for which a side stays away
 _GRID: Final = Grid.named("linear_cent")
 
 
@@ -48,6 +49,31 @@ class Quotes:
         """Without lone levels; what goes is withdrawn."""
         none = np.zeros(len(us), np.int64)
         return cls(us=us, bid=bid, ask=ask, lone_bid=none, lone_ask=none, taken=none.astype(np.bool_))
+
+    def with_gaps(self, rng: np.random.Generator, rate: float, seconds: int) -> Quotes:
+        """The same, but `rate` times a second all of a side is withdrawn and stays away for five seconds in the mean.
+
+        Only levels that stand alone come meanwhile.
+        """
+        gaps = [_gaps(rng, rate, seconds) for _ in range(2)]
+        us = np.unique(np.concatenate([self.us, *(edges.reshape(-1) for edges in gaps)]))
+        before = np.searchsorted(self.us, us, side="right") - 1
+        nobody = [(np.searchsorted(edges[:, 0], us, side="right") > np.searchsorted(edges[:, 1], us, side="right"))
+                  for edges in gaps]  # fmt: skip
+        return Quotes(
+            us=us,
+            bid=np.where(nobody[0], 0, self.bid[before]),
+            ask=np.where(nobody[1], 200, self.ask[before]),
+            lone_bid=self.lone_bid[before],
+            lone_ask=self.lone_ask[before],
+            taken=self.taken[before] & (self.us[before] == us),
+        )
+
+    def quoted(self, sets: Sets) -> Sets:
+        """Those of the sets that are of the best price of their side at their moment."""
+        at = np.searchsorted(self.us, sets.us, side="right") - 1
+        same = np.where(sets.side == 0, self.bid[at], self.ask[at]) == sets.cents
+        return Sets(*(column[same] for column in sets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +168,13 @@ def _at_random(rng: np.random.Generator, rate: float, seconds: int) -> I64:
     """Moments of a Poisson process, ascending."""
     count = int(rng.poisson(rate * seconds))
     return START_US + np.sort(rng.integers(1, seconds * 1_000_000, count))
+
+
+def _gaps(rng: np.random.Generator, rate: float, seconds: int) -> I64:
+    """[g, 2] when each begins and ends; they may lie over each other. Some are not over at the end."""
+    begins = _at_random(rng, rate, seconds)
+    ends = np.sort(begins + 1 + (rng.exponential(_GAP_S, len(begins)) * 1e6).astype(np.int64))
+    return np.stack([begins, ends], axis=1)
 
 
 def _churn(rng: np.random.Generator, quotes: Quotes, shape: Shape, standing: NDArray[np.bool_], seconds: int) -> Sets:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Final, Protocol
 
@@ -70,6 +70,7 @@ def _begin(name: str, seed: int, seconds: int) -> tuple[str, np.random.Generator
 
 _FAIR: Final = Shape(churn=8.0)
 _NULL: Final = Shape(churn=8.0, takers=0.5)
+_LEAST_DEPTH: Final = 4  # that takers can take in parts
 # Moves lie at least this far apart, and all that belongs to one is over by then.
 _APART_US: Final = 500_000
 _BEFORE_US, _AFTER_US = 200_000, 100_000
@@ -82,6 +83,8 @@ def fair(
     half_spread: int = 1,
     moves: float = 0.5,
     fee_multiplier: int = 1,
+    gone: float = 0.0,
+    depth: tuple[int, int] = (100, 1_000),
 ) -> Tape:
     """A value that is a martingale, and quotes `half_spread` cents around it. It settles YES with that chance.
 
@@ -98,9 +101,14 @@ def fair(
     `half_spread` 0: bid and ask are both the value (a locked book, which the venue does not know), and takers come at
     random; at 0 and 1 nobody quotes. With `fee_multiplier` 0 that is an exact null: every fill of what up to 100
     contracts in one level ask for is at the value.
+
+    `gone`: how often a second, on either side, nobody quotes for some seconds, whatever the value is. `depth`: least
+    and most contracts of a level.
     """
     if half_spread < 0 or not 0 < moves <= 1e6 / _APART_US:
         raise UsageError("a fair market has a half-spread of 0 cents or more, and up to 2 moves a second")
+    if not 0 <= gone <= 1 or not _LEAST_DEPTH <= depth[0] <= depth[1]:
+        raise UsageError("sides are gone once a second at most, and a level holds 4 contracts at least")
     name, rng = _begin("fair" if half_spread else "null", seed, seconds)
     value, us = _martingale(rng, max(half_spread, 1), moves, seconds)
     before, after = value[:-1], value[1:]
@@ -110,16 +118,18 @@ def fair(
         ask = np.where((value > 0) & (value < 100), value, 200)
         quotes, trades = Quotes.plain(np.concatenate([[START_US], us]), np.where(ask < 200, value, 0), ask), None
     else:
-        quotes, trades = _fair_quotes(rng, us, value, apart), _fair_trades(rng, us, before, after)
+        quotes, trades = _fair_quotes(rng, us, value, apart), _fair_trades(rng, us, before, after, depth[0])
+    if gone:
+        quotes = quotes.with_gaps(rng, gone, seconds)
     return make_tape(
         name,
         rng,
         quotes,
-        _FAIR if half_spread else _NULL,
+        replace(_FAIR if half_spread else _NULL, depth=depth),
         seconds=seconds,
         worth=value[-1] / 100,
         fee_multiplier=fee_multiplier,
-        trades=trades,
+        trades=quotes.quoted(trades) if trades else None,
     )
 
 
@@ -161,14 +171,13 @@ def _fair_quotes(rng: np.random.Generator, us: I64, value: I64, apart: I64) -> Q
     )
 
 
-def _fair_trades(rng: np.random.Generator, us: I64, before: I64, after: I64) -> Sets:
+def _fair_trades(rng: np.random.Generator, us: I64, before: I64, after: I64, least: int) -> Sets:
     """Parts of the touch that are taken before the rest of it is: none, one or two, each leaving less."""
     side = (after > before).astype(np.int64)
     parts = rng.random(len(us))
     early, late = parts < 0.6, parts < 0.3
     half = _BEFORE_US // 2
     when = np.concatenate([us - rng.integers(half, _BEFORE_US, len(us)), us - rng.integers(1, half, len(us))])
-    least = _FAIR.depth[0]
     left = np.concatenate([rng.integers(least // 2, least, len(us)), rng.integers(1, least // 2, len(us))])
     cents = np.tile(after, 2)
     some = np.concatenate([early, late]) & (cents >= 1) & (cents <= 99)
