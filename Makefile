@@ -38,7 +38,9 @@ setup: $(FULL) ## install everything, training and sweeps too
 demo: $(READY) ## record a synthetic market, prove the copy equal, simulate on it: no keys, no network
 	$(BIN)/python examples/record_and_replay.py
 
-test: $(FULL) lint types clients ## lint, types and all tests but the slow ones
+test: $(FULL) ## lint, types and all tests but the slow ones
+	@$(BIN)/python -m kflow.testing.warm & compiled=$$!; \
+	  $(MAKE) --no-print-directory lint types clients || { wait $$compiled; exit 1; }; wait $$compiled
 	$(BIN)/python -m pytest -n 2 -q -m "not slow and not faults"
 
 clients: $(READY) ## independent Kalshi clients for the conformance tests, each in an environment of its own
