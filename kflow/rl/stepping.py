@@ -276,6 +276,10 @@ def advance(state, desk, market, rules, terms, who, chosen, obs, rewards, ended)
             if seat[i, VALUE] >= 0:
                 kernel.settle(state, i, seat[i, VALUE])
                 ending = SETTLED
+        if ending == CUT:
+            # The last word: what nobody bids for now is worth nothing, whatever was bid before. Until then a side that
+            # is empty for a moment is no loss; but who rested there would be paid what nobody pays.
+            account[i, kernel.LAST_BID] = account[i, kernel.LAST_ASK] = -1
         equity = _value(state, desk, market, rules, i)
         if equity <= seat[i, FLOOR] and ending != SETTLED:
             ending = RUINED

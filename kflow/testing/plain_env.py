@@ -131,6 +131,8 @@ class PlainEnv:
             if self.row == self.span.rows - 1 and self.span.value >= 0:
                 self.simulator.settle(self.span.value)
                 ending = "settled"
+            else:
+                self.simulator.last_best = [-1, -1]  # what nobody bids for now is worth nothing
         self._value()
         if ending != "settled" and self.equity <= int(self.setup.limits.cash * self.setup.ruin):
             ending = "ruined"
