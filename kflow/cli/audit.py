@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kflow.sim.fills import Assumptions
     from kflow.sim.tape import Tape
 
-app = new_app(help="Check what policies are trained on: leaks of later data, features, masks.")
+app = new_app(help="Check training for leaks, dull features and open masks.")
 
 WorldOption = Annotated[
     str | None,

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 import kflow
 from kflow.cli.lazy import Mount, lazy_group, new_app
-from kflow.errors import KflowError
+from kflow.errors import ConfigError, KflowError
 
 MOUNTS = {
     "ingest": Mount("kflow.cli.ingest:ingest", "Record order books, trades and tickers of any number of markets."),
@@ -25,7 +25,7 @@ MOUNTS = {
     "train": Mount("kflow.cli.train:train", "Train a policy on recorded sessions."),
     "rerun": Mount("kflow.cli.train:rerun", "Do a training run again, and compare its weights bit for bit."),
     "tape": Mount("kflow.cli.tape:app", "Recordings as the simulator reads them: build, info."),
-    "audit": Mount("kflow.cli.audit:app", "Check what policies are trained on: leaks of later data, features, masks."),
+    "audit": Mount("kflow.cli.audit:app", "Check training for leaks, dull features and open masks."),
     "models": Mount("kflow.cli.models:app", "List, promote, export and verify trained models."),
     "sessions": Mount("kflow.cli.sessions:app", "List and show recorded sessions."),
     "health": Mount("kflow.cli.health:health", "Ask a running recorder how it is."),
@@ -34,6 +34,14 @@ MOUNTS = {
     "config": Mount("kflow.cli.config:app", "Show and check the settings."),
     "doctor": Mount("kflow.cli.doctor:doctor", "Check this machine, and say how to mend what is wrong."),
     "help": Mount("kflow.cli.topics:topic", "Explain a topic, for example: kflow help exit-codes."),
+}
+
+# Packages of each extra that commands import.
+EXTRAS = {
+    "train": ("gymnasium", "sb3_contrib", "stable_baselines3", "tensorboard", "torch"),
+    "sweep": ("optuna", "ray"),
+    "export": ("pyarrow",),
+    "plot": ("matplotlib",),
 }
 
 app = new_app(
@@ -137,9 +145,20 @@ def expected(error: BaseException) -> KflowError | None:
     """The error that kflow raised on purpose, if there is one; task groups wrap theirs."""
     if isinstance(error, KflowError):
         return error
+    if isinstance(error, ModuleNotFoundError):
+        return _missing(error)
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(expected, error.exceptions)), None)
     return None
+
+
+def _missing(error: ModuleNotFoundError) -> KflowError | None:
+    """What to install where a package of an extra is not there."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
+    if extra is None:
+        return None
+    return ConfigError(f"this needs {package}, which is not installed", hint=f"pip install 'kflow[{extra}]'")
 
 
 def _open_closed_streams() -> None:

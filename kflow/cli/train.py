@@ -39,9 +39,9 @@ def train(
     register: RegisterOption = True,
     json: render.JsonOption = False,
 ) -> None:
-    """Train a policy on recorded sessions, with the simulator of kflow simulate.
+    """Train a policy on recorded sessions.
 
-    For example: kflow train --algo ppo --sessions 1-40. Without recordings: kflow train --world reverting -n 300000
+    Fills, fees and delays are those of kflow simulate. For example: kflow train --algo ppo --sessions 1-40. Without recordings: kflow train --world reverting -n 300000
 
     A run that was stopped goes on with --resume runs/ppo_0001, and comes to the same weights.
     """
@@ -78,7 +78,7 @@ def rerun(
     folder: RunsOption = _RUNS,
     json: render.JsonOption = False,
 ) -> None:
-    """Do a run again, and say whether it came to the same weights, bit for bit. Exit 6 where it did not."""
+    """Do a training run again, and compare its weights bit for bit. Exit 6 where they differ."""
     from kflow.cli import plans
     from kflow.errors import DataError, UsageError
     from kflow.rl import runs, undertake

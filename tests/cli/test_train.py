@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,19 @@ def test_what_cannot_be_is_one_sentence(kflow: Kflow, arguments: tuple[str, ...]
 
 def test_without_recordings_it_says_how_to_get_some(kflow: Kflow, database: Database) -> None:
     refused(kflow("train", DATABASE_URL=database.dsn), 2, "nothing is recorded", "kflow ingest")
+
+
+def test_what_is_not_installed_is_named_with_its_extra() -> None:
+    """Where only the core is installed, as for `make demo`."""
+    script = (
+        "import sys; sys.modules['stable_baselines3'] = None; from kflow.cli.main import run; "
+        "sys.exit(run(['train', '--world', 'fair', '--no-register']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "needs stable_baselines3" in done.stderr
+    assert "hint: pip install 'kflow[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_manifest_of_another_kind_is_refused(kflow: Kflow, tmp_path: Path) -> None:
