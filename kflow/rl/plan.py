@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final
-
 import msgspec
 
 from kflow.errors import UsageError
 from kflow.policy.actions import action_set
 from kflow.replay.tapes import fees_of
 from kflow.rl.batch import LIMITS, Setup
+from kflow.rl.curriculum import KINDS
 from kflow.rl.dataset import EVERY_US
 from kflow.sim.accounts import Limits
 from kflow.sim.fills import HOME, MODELS, Assumptions, FillModel, Latency
 from kflow.sim.tape import Tape
 from kflow.units import Money, Size
-
-CURRICULA: Final = ("uniform", "all", "easy-to-hard")
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,8 +89,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def check(self) -> None:
         """Raises UsageError for numbers that make no run."""
-        if self.curriculum not in CURRICULA:
-            raise UsageError(f"there is no curriculum {self.curriculum}", hint=f"choose {', '.join(CURRICULA)}")
+        if self.curriculum not in KINDS:
+            raise UsageError(f"there is no curriculum {self.curriculum}", hint=f"choose {', '.join(KINDS)}")
         least = self.envs * int(self.hyper["n_steps"])
         for name, value in (("--steps", self.steps), ("--save-every", self.save_every)):
             if not 1 <= value <= 10**12:
@@ -106,12 +102,3 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"a rollout of {least} decisions is no multiple of batches of {self.hyper['batch_size']}",
                 hint="--set batch_size=…, --set n_steps=… or --envs",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Spans by what they are for. Of one event all are on one side."""
-
-    train: tuple[int, ...]
-    held: tuple[int, ...]
-    facts: dict[str, Any] = field(default_factory=dict)
