@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from kflow.errors import ConfigError, UsageError
 from kflow.rl import runs
 from kflow.rl.plan import Plan
-from kflow.rl.vec import KalshiVecEnv
 
 _ACTIVATIONS: Final = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 # Of the policy, not of the algorithm.
 _POLICY: Final = ("net", "activation")
 
 
-def new_model(plan: Plan, env: KalshiVecEnv) -> Any:
+def new_model(plan: Plan, env: VecEnv) -> Any:
     """An algorithm with fresh weights. Raises UsageError for a device that there is not, ConfigError for a package."""
     torch.set_num_threads(1)  # more of them change the order of sums, and pay only from wide networks on
     if plan.device != "cpu":
