@@ -57,6 +57,7 @@ class Quotes:
         """
         gaps = [_gaps(rng, rate, seconds) for _ in range(2)]
         us = np.unique(np.concatenate([self.us, *(edges.reshape(-1) for edges in gaps)]))
+        us = us[us < START_US + seconds * 1_000_000]
         before = np.searchsorted(self.us, us, side="right") - 1
         nobody = [(np.searchsorted(edges[:, 0], us, side="right") > np.searchsorted(edges[:, 1], us, side="right"))
                   for edges in gaps]  # fmt: skip

@@ -74,6 +74,7 @@ def test_a_market_that_loses_a_side_stays_fair(half_spread: int) -> None:
     drift: list[float] = []
     for seed in range(150):
         tape = fair(seed, half_spread=half_spread, seconds=60, gone=0.05, depth=(4, 40))
+        assert tape.seconds == 60
         rng = _begin("fair" if half_spread else "null", seed, 60)[1]
         value, us = _martingale(rng, max(half_spread, 1), 0.5, 60)
         whole = tape.arrays.code >> 3 == 1
