@@ -23,6 +23,7 @@ MOUNTS = {
     "simulate": Mount("kflow.cli.simulate:simulate", "Say what an order would have got, and how sure that is."),
     "calibrate": Mount("kflow.cli.calibrate:calibrate", "Fit the fill model to orders whose fate is known."),
     "train": Mount("kflow.cli.train:train", "Train a policy on recorded sessions."),
+    "sweep": Mount("kflow.cli.sweep:app", "Try hyper-parameters on folds in time, with several seeds."),
     "rerun": Mount("kflow.cli.train:rerun", "Do a training run again, and compare its weights bit for bit."),
     "tape": Mount("kflow.cli.tape:app", "Recordings as the simulator reads them: build, info."),
     "audit": Mount("kflow.cli.audit:app", "Check training for leaks, dull features and open masks."),
