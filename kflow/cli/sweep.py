@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kflow.rl.tried import Tried
     from kflow.rl.workers import Workers
 
-app = new_app(help="Try hyper-parameters on folds in time, with several seeds.")
+app = new_app()
 _RUNS = Path("runs")
 
 

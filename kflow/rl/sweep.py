@@ -314,6 +314,10 @@ class Sweep:
             runs.write(self.folder / BEST, msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
         self.watch.say(tried.sentence(next(row for row in found if row.number == one.trial.number), best))
 
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of each unit's weights, by its key."""
+        return {key: result.weights_sha256 for key, result in self._results.items()}
+
     def tried(self) -> list[Tried]:
         """What was tried by now."""
         return tried.table(self._study)

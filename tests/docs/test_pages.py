@@ -115,10 +115,14 @@ def root_command() -> Any:
 def check_kflow(words: list[str]) -> None:
     command: Any = root_command()
     context = command.make_context("kflow", [], resilient_parsing=True)
-    for word in words:
+    rest = iter(words)
+    for word in rest:
         if word.startswith("-") and word != "-":
-            known = {name for item in command.get_params(context) for name in (*item.opts, *item.secondary_opts)}
-            assert word.partition("=")[0] in known | {"--debug"}, f"{context.command_path} has no {word}"
+            known = {name: item for item in command.get_params(context) for name in (*item.opts, *item.secondary_opts)}
+            name, equals, _ = word.partition("=")
+            assert name in known or name == "--debug", f"{context.command_path} has no {word}"
+            if hasattr(command, "list_commands") and not equals and not getattr(known.get(name), "is_flag", True):
+                next(rest)  # the option's value is no subcommand
         elif hasattr(command, "list_commands"):
             child = command.get_command(context, word)
             assert child is not None, f"{context.command_path} has no {word}"
