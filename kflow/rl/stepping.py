@@ -216,12 +216,18 @@ def _reward(state, desk, terms, i, before, volume):
 
 
 @inlined
+def _fetch(array, first, count, line):
+    """Ask for `count` elements, `line` of them to a line: rows begin anywhere in one, so for the last as well."""
+    for at in range(first, first + count - 1, line):
+        prefetch(array, at)
+    prefetch(array, first + count - 1)
+
+
+@inlined
 def _fetch_account(state, desk, i):
     """Ask for what says where account i is."""
-    for field in range(0, kernel.ACCOUNT, _LINE):
-        prefetch(state.account, i * kernel.ACCOUNT + field)
-    for field in range(0, SEAT, _LINE):
-        prefetch(desk.seat, i * SEAT + field)
+    _fetch(state.account, i * kernel.ACCOUNT, kernel.ACCOUNT, _LINE)
+    _fetch(desk.seat, i * SEAT, SEAT, _LINE)
     prefetch(desk.sums, i * SUMS)
 
 
@@ -236,20 +242,20 @@ def _fetch_market(state, desk, market, terms, i):
     prefetch(market.col, cursor)
     prefetch(market.size, cursor)
     prefetch(market.size, cursor + 2 * _LINE)
-    row = (desk.seat[i, AT] + desk.seat[i, ROW] + 1) * MARKET
-    prefetch(terms.columns, row)
-    prefetch(terms.columns, row + 2 * _LINE)
+    _fetch(terms.columns, (desk.seat[i, AT] + desk.seat[i, ROW] + 1) * MARKET, MARKET, 2 * _LINE)
     columns = state.depth.shape[2]
     bid, ask = max(account[i, kernel.BID], 0), min(account[i, kernel.ASK], columns - 1)
     at = 2 * i * columns
+    # Levels behind the touch lie beside it, most often in the line before it or behind it.
     prefetch(state.depth, at + bid)
+    prefetch(state.depth, at + max(bid - _LINE, 0))
     prefetch(state.depth, at + columns + ask)
+    prefetch(state.depth, at + columns + min(ask + _LINE, columns - 1))
     prefetch(state.taken, at + bid)
     prefetch(state.taken, at + columns + ask)
-    slots = account[i, kernel.SLOTS]
-    room = state.orders.shape[1] * kernel.ORDER
-    for field in range(0, slots * kernel.ORDER, _LINE):
-        prefetch(state.orders, i * room + field)
+    prefetch(state.taken_at, at + bid)
+    prefetch(state.taken_at, at + columns + ask)
+    _fetch(state.orders, i * state.orders.shape[1] * kernel.ORDER, account[i, kernel.SLOTS] * kernel.ORDER, _LINE)
 
 
 @compiled
