@@ -26,6 +26,7 @@ from kflow.rl.sweep import Asked, Sweep, abreast, begin
 from kflow.rl.tried import Tried
 from kflow.rl.workers import Workers
 from kflow.rl.worlds import make_tapes
+from kflow.sim import cache
 from kflow.sim.fills import NO_LATENCY
 
 HYPER = hyper_of("ppo", "kflow", {"n_steps": "64", "batch_size": "256", "n_epochs": "2"})
@@ -134,6 +135,20 @@ def test_what_the_plan_holds_out_is_in_no_fold(tmp_path: Path) -> None:
     seen = {event for fold in spec.folds for event in (*fold.train, *fold.held, *fold.left_out)}
     assert len(TAPES) - len(seen) == 1
     assert max(tape.market for tape in TAPES) not in seen
+
+
+def test_tapes_that_are_kept_stay_where_they_are(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "tapes"
+    kept = [cache.save(tape, root, f"key{number}") for number, tape in enumerate(TAPES)]
+    (folder := tmp_path / "sweep").mkdir()
+    spec = begin(asked(), kept, folder, ())
+    assert spec.tapes == tuple(str(root / f"key{number}") for number in range(len(TAPES)))
+    assert not (folder / "tapes").exists()
+    other = begun(tmp_path / "other")
+    assert all((other / path).is_dir() for path in sweepfolder.read_spec(other).tapes)
+    run(folder, arithmetic(rate_of))
+    run(other, arithmetic(rate_of))
+    assert weights(folder).keys() == weights(other).keys()  # a unit is what its tapes hold, wherever they lie
 
 
 def test_a_second_time_nothing_is_done(tmp_path: Path) -> None:
