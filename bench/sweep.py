@@ -89,6 +89,7 @@ def main() -> None:
         units=TRIALS * FOLDS * SEEDS,
         steps_each=ask.plan.steps,
         weights_equal=True,
+        cpu_of_the_pool="not counted: its processes go on",
     )
 
 

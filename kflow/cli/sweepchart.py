@@ -109,6 +109,8 @@ def _slice(axis: Any, name: str, rows: Sequence[Tried], item: Any) -> None:
         x = [row.searched[name] for row in found]
         if item.log:
             axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter("")
+        axis.set_xlim(item.low, item.high)
     else:
         x = [item.values.index(row.searched[name]) for row in found]
         axis.set_xticks(range(len(item.values)), [str(value) for value in item.values], fontsize=8)
