@@ -41,7 +41,8 @@ def train(
 ) -> None:
     """Train a policy on recorded sessions.
 
-    Fills, fees and delays are those of kflow simulate. For example: kflow train --algo ppo --sessions 1-40. Without recordings: kflow train --world reverting -n 300000
+    Fills, fees and delays are those of kflow simulate. For example: kflow train --algo ppo --sessions 1-40.
+    Without recordings: kflow train --world reverting -n 300000
 
     A run that was stopped goes on with --resume runs/ppo_0001, and comes to the same weights.
     """
