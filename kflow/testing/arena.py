@@ -1,7 +1,8 @@
 """Markets on which nobody can win, and what a policy comes to on them.
 
 Each arena is a made-up fair market as a data set. Profits are summed up by market, so that they are independent. Where
-results are kept, episodes settle; where they are taken away they are cut, and what is held counts what it could be sold
+results are kept, episodes settle at what the market is worth then (which is what 0 or a dollar is in the mean, but far
+less spread: small gains show); where they are taken away they are cut, and what is held counts what it could be sold
 for.
 Orders arrive at once: the easiest case for who wants to cheat.
 """
@@ -39,7 +40,6 @@ _WORLDS: Final[dict[str, dict[str, Any]]] = {
     "fair, thin": {"gone": 0.05, "depth": (4, 40)},
     "fair, wide": {"half_spread": 5, "moves": 1.5, "gone": 0.2},
     "null": _NULL,
-    "null, thin": _NULL | {"gone": 0.05, "depth": (4, 40)},
 }
 
 
@@ -74,7 +74,7 @@ ARENAS: Final = {
 
 @lru_cache(maxsize=3)
 def _packed(arena: Arena, first: int, markets: int) -> Dataset:
-    tapes = [fair(first + number, seconds=SECONDS, **dict(arena.options)) for number in range(markets)]
+    tapes = [fair(first + number, seconds=SECONDS, pays_value=True, **dict(arena.options)) for number in range(markets)]
     return build([tape if arena.settles else without_result(tape) for tape in tapes], _assume)
 
 
