@@ -67,12 +67,11 @@ def _held_out(axis: Any, lines: Sequence[dict[str, Any]], events: Sequence[dict[
     else:
         axis.text(0.5, 0.5, "nothing was held out", ha="center", va="center", transform=axis.transAxes, color=_GREY)
     axis.axhline(0, color=_GREY, lw=0.8, ls=":")
-    for event in events:
-        if event.get("event") == "promotion":
-            axis.axvline(event["step"], color=_GREY, lw=0.8)
-            axis.annotate(
-                f"stage {event['stage']}", (event["step"], 1.0), xycoords=("data", "axes fraction"), fontsize=7
-            )
+    for event in (event for event in events if event.get("event") == "promotion"):
+        axis.axvline(event["step"], color=_GREY, lw=0.8)
+        first = "stage 2" if event["stage"] == 2 else str(event["stage"])
+        side = "right" if event["stage"] == 2 else "center"
+        axis.annotate(first, (event["step"], 1.0), xycoords=("data", "axes fraction"), fontsize=7, ha=side, va="bottom")
 
 
 def _entropy(axis: Any, lines: Sequence[dict[str, Any]]) -> None:
