@@ -58,7 +58,7 @@ def train(
 
     place = runs.new_folder(folder, plan.algorithm)
     _told(plan, place)
-    with _shelf(context, register) as shelf, _watch(plan) as watch:
+    with _shelf(context, register) as shelf, _watch(plan, place) as watch:
         manifest = undertake.begin(
             plan,
             tapes,
@@ -93,7 +93,7 @@ def rerun(
     undertake.check_same(manifest, divide(manifest.plan, tapes, held))
     place = runs.new_folder(folder, manifest.plan.algorithm)
     _told(manifest.plan, place)
-    with _watch(manifest.plan) as watch:
+    with _watch(manifest.plan, place) as watch:
         again = undertake.begin(
             manifest.plan,
             tapes,
@@ -124,7 +124,7 @@ def _resume(context: typer.Context, path: Path, register: bool, form: render.For
 
     place, manifest = runs.read_manifest(path)
     tapes, held = plans.tapes_of(context, manifest.plan)
-    with _shelf(context, register and manifest.model is not None) as shelf, _watch(manifest.plan) as watch:
+    with _shelf(context, register and manifest.model is not None) as shelf, _watch(manifest.plan, place) as watch:
         manifest = undertake.go_on(place, manifest, tapes, held, shelf=shelf, watch=watch)
     _show(place, manifest, form)
 
@@ -145,11 +145,16 @@ def _shelf(context: typer.Context, register: bool) -> Iterator[Shelf | None]:
 
 
 @contextmanager
-def _watch(plan: Plan) -> Iterator[Watch]:
+def _watch(plan: Plan, place: Path) -> Iterator[Watch]:
+    """Progress, and how to go on where Ctrl-C ends it."""
     from kflow.rl.train import Watch
 
-    with render.progress("train", plan.steps, unit="decisions") as advance:
-        yield Watch(advance, render.note)
+    try:
+        with render.progress("train", plan.steps, unit="decisions") as advance:
+            yield Watch(advance, render.note)
+    except KeyboardInterrupt:
+        render.note(f"stopped. To go on from its last checkpoint: kflow train --resume {place}")
+        raise
 
 
 def _command() -> list[str]:

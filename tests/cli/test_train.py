@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kflow.testing.postgres import Database
+from kflow.testing.process import Shell
 from tests.cli.conftest import Kflow, refused
 
 SMALL = (
@@ -99,6 +101,17 @@ def test_what_cannot_be_is_one_sentence(kflow: Kflow, arguments: tuple[str, ...]
 
 def test_without_recordings_it_says_how_to_get_some(kflow: Kflow, database: Database) -> None:
     refused(kflow("train", DATABASE_URL=database.dsn), 2, "nothing is recorded", "kflow ingest")
+
+
+def test_ctrl_c_says_how_to_go_on(shell: Shell, kflow: Kflow) -> None:
+    words = [*SMALL[:-8], "-n", "100000000", "--save-freq", "1024", "--no-register"]
+    with shell.start("train", *words) as command:
+        command.wait_for("decisions of 100,000,000")
+        command.signal(signal.SIGINT)
+        done = command.end()
+    assert done.code == 130
+    assert "stopped. To go on from its last checkpoint: kflow train --resume runs/ppo_0001" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_what_is_not_installed_is_named_with_its_extra() -> None:
