@@ -152,14 +152,16 @@ def main() -> None:
     found = [figures(row, len(rows)) for row in rows]
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for one in found:
+        # Who never trades comes to 0; of the others the best is told.
         known = best.get((one["arena"], one["kind"]))
-        if known is None or one["bound"] > known["bound"]:
+        if known is None or (one["error"] > 0, one["bound"]) > (known["error"] > 0, known["bound"]):
             best[one["arena"], one["kind"]] = one
     for one in found if options.all else best.values():
         told = f"{one['mean']:10.3f} +- {one['error']:6.3f} $, bound {one['bound']:10.3f}"
         print(f"{one['arena']:18} {one['kind']:9} {one['policy']:34} {one['n']:6,} {told}")
     winners = [one for one in found if one["bound"] > 0]
-    print(f"{len(rows)} policies; bounds above 0: {len(winners)}")
+    idle = sum(one["error"] == 0 for one in found)
+    print(f"{len(rows)} policies, {idle} of which never trade; bounds above 0: {len(winners)}")
     line = {"bench": "cheat", "tried": len(rows), "fair": not winners, "winners": winners, "best": list(best.values())}
     print(json.dumps(line | {"effort": effort._asdict(), "machine": machine(("stable-baselines3", "torch"))}))
 
