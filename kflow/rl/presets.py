@@ -64,7 +64,7 @@ _A2C: Final[Mapping[str, Preset]] = {
     "kflow": Preset(
         about="32 accounts, 16 decisions between updates: learns two of the made-up worlds within 600,000 steps",
         origin="measured: bench/learning.py, docs/fair.md; advantages are dollars here, so ent_coef is a price: with "
-        "0.05 or less it stops trading before it knows what a position is worth",
+        "0.02 it stops trading before it knows what a position is worth",
         envs=32,
         hyper={
             "n_steps": 16,
