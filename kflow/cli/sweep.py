@@ -60,7 +60,7 @@ def sweep(
     ] = None,
     json: render.JsonOption = False,
 ) -> None:
-    """Try hyper-parameters, each on several folds in time and with several seeds.
+    """Try hyper-parameters on folds in time, with several seeds.
 
     For example: kflow sweep --algo ppo --sessions 1-40 -n 200000 --trials 20 --folds 3 --seeds 2 --workers 2
 
