@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from kflow.cli import render
 from kflow.cli.tapes import load_tapes
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def _sources(typed: Mapping[str, Any]) -> tuple[Source, Source | None]:
     markets = tuple(typed["market"] or ())
     if typed["world"] is not None:
         world_named(typed["world"])
+        if typed["markets"] < 1:
+            raise UsageError(f"{typed['markets']} markets are none to train on", hint="--markets 40")
         if typed["eval_sessions"]:
             raise UsageError("--eval-sessions are no part of a made-up world", hint="--holdout 0.2")
         return Source(world=typed["world"], count=typed["markets"], seed=typed["seed"]), None
@@ -142,6 +145,10 @@ def _origins_of(typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def tapes_of(context: typer.Context, plan: Plan) -> tuple[Sequence[Tape], Sequence[Tape] | None]:
     """What a plan trains on, and what it holds out by name. Raises what reading raises."""
+    from kflow.rl.compiled import cold
+
+    if cold():
+        render.note("the first run on this machine compiles for about a minute")
     tapes = read(context, plan.source)
     return tapes, None if plan.held_out is None else read(context, plan.held_out)
 

@@ -42,6 +42,11 @@ def _folder() -> str:
 _FOLDER: Final = _folder()
 
 
+def cold() -> bool:
+    """Whether nothing is compiled of these sources yet: what comes first takes a minute longer."""
+    return not any(Path(_FOLDER).rglob("*.nbc"))
+
+
 def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
     """`numba.njit` as the kernel uses it, kept on disk by the hash of `SOURCES`. Such a function makes no array."""
     before = _config.CACHE_DIR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_a_run_that_was_stopped_goes_on(kflow: Kflow, tmp_path: Path) -> None:
         (("--sizes", "20,10"), ("ascending", "--sizes")),
         (("--world", "flat"), ("flat", "reverting")),
         (("--world", "fair", "--sessions", "1"), ("two sources", "one of them")),
+        (("--world", "fair", "--markets", "0"), ("0 markets", "--markets")),
         (("--every", "soon"), ("no duration", "250ms")),
         (("--holdout", "1.5"), ("held out", "--holdout")),
         (("--curriculum", "steep"), ("no curriculum steep", "uniform")),
@@ -112,6 +114,17 @@ def test_ctrl_c_says_how_to_go_on(shell: Shell, kflow: Kflow) -> None:
     assert done.code == 130
     assert "stopped. To go on from its last checkpoint: kflow train --resume runs/ppo_0001" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_first_run_says_that_it_compiles(tmp_path: Path) -> None:
+    """Before it does: nobody has to wonder for a minute."""
+    script = (
+        "import sys; from kflow.cli.main import run; "
+        "sys.exit(run(['train', '--world', 'fair', '--markets', '1', '--every', '1h', '--no-register']))"
+    )
+    environ = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "none"), "KFLOW_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
+    assert "compiles for about a minute" in done.stderr
 
 
 def test_what_is_not_installed_is_named_with_its_extra() -> None:
