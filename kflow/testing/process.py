@@ -62,6 +62,8 @@ class Shell:
             env=self.variables(environ),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
+            # Tests that were begun in the background of a script are deaf to Ctrl-C, and so would their children be.
+            preexec_fn=_hear_interrupts,
         )
         return Command(process)
 
@@ -71,6 +73,10 @@ class Shell:
     def variables(self, more: Mapping[str, str]) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS) or k == "KFLOW_POSTGRES_BIN"}
         return {**kept, "KFLOW_DATA_DIR": str(self.folder / "data"), "COLUMNS": "120", **self.environ, **more}
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Command:

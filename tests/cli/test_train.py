@@ -105,6 +105,7 @@ def test_without_recordings_it_says_how_to_get_some(kflow: Kflow, database: Data
     refused(kflow("train", DATABASE_URL=database.dsn), 2, "nothing is recorded", "kflow ingest")
 
 
+@pytest.mark.slow  # it waits for the first line of progress
 def test_ctrl_c_says_how_to_go_on(shell: Shell, kflow: Kflow) -> None:
     words = [*SMALL[:-8], "-n", "100000000", "--save-freq", "1024", "--no-register"]
     with shell.start("train", *words) as command:
