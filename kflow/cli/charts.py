@@ -72,7 +72,8 @@ def check_plot(path: Path) -> None:
 
 def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
     """Write panels beside each other. Raises UsageError (neither .png nor .svg), ConfigError (matplotlib, disk)."""
-    pyplot = _pyplot(path)
+    check_plot(path)
+    pyplot = drawing()
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False, layout="constrained"
     )
@@ -83,7 +84,8 @@ def draw(path: Path, panels: Sequence[Panel], caption: str) -> None:
 
 def draw_matrix(path: Path, names: Sequence[str], matrix: Sequence[Sequence[float]], title: str, caption: str) -> None:
     """Write a matrix of values in [-1, 1] as a map of colours. Raises what `draw` does."""
-    pyplot = _pyplot(path)
+    check_plot(path)
+    pyplot = drawing()
     size = 1.6 + 0.2 * len(names)
     figure, axis = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
     image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
@@ -95,8 +97,8 @@ def draw_matrix(path: Path, names: Sequence[str], matrix: Sequence[Sequence[floa
     _save(pyplot, figure, path, caption)
 
 
-def _pyplot(path: Path) -> Any:
-    check_plot(path)
+def drawing() -> Any:
+    """matplotlib's pyplot, drawing to files. Raises ConfigError where it is not installed."""
     try:
         import matplotlib as mpl
     except ImportError:
@@ -120,6 +122,17 @@ def _save(pyplot: Any, figure: Any, path: Path, caption: str) -> None:
         pyplot.close(figure)
 
 
+def frame(axis: Any, title: str, x_label: str, y_label: str = "") -> None:
+    """Title, labels and a quiet grid, as every picture of ours has them."""
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
 def _draw_panel(axis: Any, panel: Panel) -> None:
     scale = 100 if panel.share else 1
     for line, colour in zip(panel.lines, _COLOURS * 3, strict=False):
@@ -135,14 +148,8 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
     ticks = sorted({x for line in panel.lines for x in line.x})
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
-    axis.set_title(panel.title, fontsize=10)
-    axis.set_xlabel(panel.x_label)
-    axis.set_ylabel(panel.y_label)
+    frame(axis, panel.title, panel.x_label, panel.y_label)
     if panel.share:
         axis.set_ylim(0, 100)
-    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
     if axis.has_data():
         axis.legend(frameon=False, fontsize=8)

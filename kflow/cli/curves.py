@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from kflow.cli import charts
+from kflow.errors import ConfigError
 from kflow.rl import runs
 
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
@@ -15,16 +17,13 @@ _PARTS: Final = 10
 
 def draw(folder: Path, path: Path | None = None) -> Path | None:
     """curves.png in a run's folder; None where matplotlib is not installed, or nothing was logged."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        return None
     lines = runs.read_lines(folder / runs.PROGRESS)
     if not lines:
         return None
-    mpl.use("agg")
-    from matplotlib import pyplot
-
+    try:
+        pyplot = charts.drawing()
+    except ConfigError:
+        return None
     figure, axes = pyplot.subplots(1, 3, figsize=(13.5, 3.9), layout="constrained")
     try:
         _rewards(axes[0], lines)
@@ -93,11 +92,5 @@ def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _frame(axis: Any, title: str, label: str) -> None:
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel("decisions")
-    axis.set_ylabel(label)
+    charts.frame(axis, title, "decisions", label)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k")
-    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)

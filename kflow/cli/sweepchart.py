@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from kflow.cli import charts
+from kflow.errors import ConfigError
 from kflow.rl import tried
 from kflow.rl.searching import Range
 
@@ -25,16 +27,13 @@ _SLICES: Final = 3
 
 def draw(folder: Path, spec: Spec, study: Study) -> Path | None:
     """sweep.png in a sweep's folder; None where matplotlib is not installed, or nothing is known yet."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        return None
     rows = [row for row in tried.table(study) if row.profit is not None]
     if not rows:
         return None
-    mpl.use("agg")
-    from matplotlib import pyplot
-
+    try:
+        pyplot = charts.drawing()
+    except ConfigError:
+        return None
     weights = importances(study)
     names = sorted(spec.space, key=lambda name: -weights.get(name, 0.0))[:_SLICES]
     wide = [2.2, *([1.0] if weights else []), *[1.0] * len(names)]
@@ -77,8 +76,7 @@ def importances(study: Study) -> dict[str, float]:
 
 
 def _trials(axis: Any, rows: Sequence[Tried]) -> None:
-    _frame(axis, "each trial", "trial")
-    axis.set_ylabel("held-out profit per episode, dollars")
+    charts.frame(axis, "each trial", "trial", "held-out profit per episode, dollars")
     for state, colour, label in (("whole", _BLUE, "all folds and seeds"), ("pruned", _LIGHT, "pruned")):
         points = [(row.number, row.profit, row.error or 0.0) for row in rows if row.state == state]
         if points:
@@ -97,13 +95,13 @@ def _trials(axis: Any, rows: Sequence[Tried]) -> None:
 
 def _importances(axis: Any, weights: dict[str, float]) -> None:
     names = sorted(weights, key=lambda name: weights[name])
-    _frame(axis, "what mattered (PED-ANOVA)", "share")
+    charts.frame(axis, "what mattered (PED-ANOVA)", "share")
     axis.barh(names, [weights[name] for name in names], color=_BLUE)
     axis.tick_params(axis="y", labelsize=8)
 
 
 def _slice(axis: Any, name: str, rows: Sequence[Tried], item: Any) -> None:
-    _frame(axis, name, "")
+    charts.frame(axis, name, "")
     found = [row for row in rows if name in row.searched and row.state == "whole"]
     if isinstance(item, Range):
         x = [row.searched[name] for row in found]
@@ -116,12 +114,3 @@ def _slice(axis: Any, name: str, rows: Sequence[Tried], item: Any) -> None:
         axis.set_xticks(range(len(item.values)), [str(value) for value in item.values], fontsize=8)
         axis.set_xlim(-0.5, len(item.values) - 0.5)
     axis.scatter(x, [row.profit or math.nan for row in found], s=16, color=_BLUE)
-
-
-def _frame(axis: Any, title: str, label: str) -> None:
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel(label)
-    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)

@@ -129,7 +129,7 @@ def save(folder: Path, network: Network, facts: Facts) -> Bundle:
 
     Raises UsageError where one of that name is there already, ModelError where network and facts do not fit.
     """
-    weights = _archive(network)
+    weights = archive(network)
     layout = network.layout
     card = Card(
         **{name: getattr(facts, name) for name in Facts.__struct_fields__},
@@ -251,7 +251,7 @@ def _layout(path: Path, card: Card) -> Layout:
     return layout
 
 
-def _archive(network: Network) -> bytes:
+def archive(network: Network) -> bytes:
     """The arrays as an uncompressed .npz, which has no time of its own."""
     out = io.BytesIO()
     np.savez(out, **network.arrays)  # type: ignore[arg-type]  # its stub takes a name for its only option

@@ -4,7 +4,6 @@ that training would have come to without a stop. Nothing in it is unpickled but 
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from kflow.errors import DataError
+from kflow.policy.bundle import archive
 from kflow.policy.network import Layout, Network
 from kflow.rl import runs
 from kflow.rl.batch import Batch
@@ -98,9 +98,7 @@ def restore(place: Path, model: Any, batch: Batch) -> dict[str, Any]:
 
 def save_best(folder: Path, network: Network) -> None:
     """Keep the weights that did best on what is held out: best.npz, arrays as `kflow.policy.network` names them."""
-    text = io.BytesIO()
-    np.savez(text, allow_pickle=False, **network.arrays)
-    runs.write(folder / "best.npz", text.getvalue())
+    runs.write(folder / "best.npz", archive(network))
 
 
 def read_best(folder: Path, layout: Layout) -> Network | None:

@@ -7,7 +7,7 @@ all of them. What the policy sees of the market is worked out here, once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -89,10 +89,10 @@ class Dataset:
             for group in self.groups
         )
 
-    def told(self) -> list[dict[str, Any]]:
-        """For manifests: each tape once, with its digest and how long it is."""
+    def told(self, spans: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """For manifests: each tape that the spans lie on, once, with its digest and how long they are; default all."""
         tapes: dict[str, dict[str, Any]] = {}
-        for span in self.spans:
+        for span in self.spans if spans is None else (self.spans[place] for place in spans):
             tape = tapes.setdefault(
                 span.digest,
                 {

@@ -202,8 +202,9 @@ class Run:
             self._judged = step
             return
         self._judged = step
+        network = network_of(self._model)
         done = heldout.play(
-            network_of(self._model),
+            network,
             self._field.held,
             self._setup,
             self._episodes,
@@ -216,7 +217,7 @@ class Run:
         self._tell("held_out", **asdict(self._score))
         if self._best is None or self._score.profit > self._best[1].profit:
             self._best, self._worse = (step, self._score), 0
-            checkpoint.save_best(self._folder, network_of(self._model))
+            checkpoint.save_best(self._folder, network)
         else:
             self._worse += 1
         if self._plan.patience and self._worse >= self._plan.patience:

@@ -17,7 +17,6 @@ from kflow.policy import bundle, features
 from kflow.policy.bundle import Facts, Seen
 from kflow.policy.network import Network
 from kflow.rl import checkpoint, registry, runs
-from kflow.rl.dataset import Dataset
 from kflow.rl.plan import Plan
 from kflow.rl.runs import Manifest
 from kflow.rl.train import Field, Outcome, Run, Watch, divide
@@ -53,8 +52,8 @@ def begin(
         plan,
         command,
         origins,
-        tapes=_told(data.dataset, data.spans),
-        held_out=_told(data.held, data.held_spans),
+        tapes=data.dataset.told(data.spans),
+        held_out=data.held.told(data.held_spans),
     )
     if shelf is not None:
         created = registry.create(
@@ -95,7 +94,7 @@ def check_same(manifest: Manifest, data: Field) -> None:
             f"the run saw features {manifest.feature_schema}, this kflow has {features.SCHEMA}",
             hint=f"use kflow {manifest.kflow_version}, commit {manifest.commit}",
         )
-    now = _told(data.dataset, data.spans), _told(data.held, data.held_spans)
+    now = data.dataset.told(data.spans), data.held.told(data.held_spans)
     for then, here in zip((manifest.tapes, manifest.held_out), now, strict=True):
         differ = {tape["digest"] for tape in then} ^ {tape["digest"] for tape in here}
         if differ:
@@ -104,12 +103,6 @@ def check_same(manifest: Manifest, data: Field) -> None:
                 f"{len(markets)} tapes are not those of the run: {', '.join(markets[:5])}",
                 hint="give the recordings that it was made with; manifest.json names their digests",
             )
-
-
-def _told(dataset: Dataset, spans: Sequence[int]) -> list[dict[str, Any]]:
-    """The tapes that spans lie on."""
-    kept = {dataset.spans[span].digest for span in spans}
-    return [tape for tape in dataset.told() if tape["digest"] in kept]
 
 
 def _learn(manifest: Manifest, data: Field, folder: Path, shelf: Shelf | None, watch: Watch) -> Manifest:

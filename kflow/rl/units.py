@@ -6,7 +6,6 @@ A unit is named by all that decides what it comes to, so that it is done once, w
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import socket
 import tempfile
@@ -22,7 +21,7 @@ import numpy as np
 
 from kflow.errors import DataError
 from kflow.policy import features
-from kflow.policy.network import Network
+from kflow.policy.bundle import archive
 from kflow.rl import folds, runs
 from kflow.rl.dataset import Dataset, build
 from kflow.rl.folds import Fold
@@ -137,21 +136,14 @@ def _result(job: Job, outcome: Outcome | None, failed: str, seconds: float) -> R
         events=score.events if score else 0,
         steps=outcome.steps if outcome else 0,
         seconds=round(seconds, 2),
-        weights_sha256=_sha256(outcome.network) if outcome else "",
+        weights_sha256=hashlib.sha256(archive(outcome.network)).hexdigest() if outcome else "",
         place=f"{socket.gethostname()} {os.getpid()}",
         failed=failed,
     )
 
 
-def _sha256(network: Network) -> str:
-    """As a bundle names the same weights."""
-    out = io.BytesIO()
-    np.savez(out, allow_pickle=False, **network.arrays)
-    return hashlib.sha256(out.getvalue()).hexdigest()
-
-
 def _describe(job: Job, data: Dataset, sides: Sequence[Sequence[int]], folder: Path, result: Result) -> None:
-    tapes, held = ([tape for tape in data.told() if tape["digest"] in _digests(data, side)] for side in sides)
+    tapes, held = (data.told(side) for side in sides)
     told = {**msgspec.to_builtins(result), "fold": msgspec.to_builtins(job.fold)}
     manifest = msgspec.structs.replace(
         _this_process(), run=job.key, plan=job.plan, tapes=tapes, held_out=held, result=told
@@ -163,7 +155,3 @@ def _describe(job: Job, data: Dataset, sides: Sequence[Sequence[int]], folder: P
 def _this_process() -> Manifest:
     """What a manifest says of packages and sources, looked up once."""
     return runs.describe(Path(), Plan(hyper={}, source=Source(), sizes=(1,)), (), {}, tapes=[], held_out=[])
-
-
-def _digests(data: Dataset, spans: Sequence[int]) -> set[str]:
-    return {data.spans[place].digest for place in spans}
