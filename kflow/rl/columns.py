@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kflow.policy import features
-from kflow.rl.compiled import compiled
+from kflow.rl.compiled import compiled, inlined
 from kflow.sim.kernel import ADD, PRINT, TRADE
 from kflow.sim.tape import Tape
 
@@ -47,6 +47,17 @@ def market_columns(tape: Tape, stretch: int, every_us: int, taker_rate: float) -
     return out
 
 
+@inlined
+def _touch(bids, asks, price, bid, ask):
+    """Best bid and its size, best ask and its size; 0 and a dollar, without size, where nobody quotes."""
+    low, low_size, high, high_size = 0, 0, _DOLLAR, 0
+    if bid >= 0:
+        low, low_size = price[bid], bids[bid]
+    if ask < len(price):
+        high, high_size = price[ask], asks[ask]
+    return low, low_size, high, high_size
+
+
 @compiled
 def _fill(us, code, col, size, price, book, every_us, close_us, taker_rate, scratch, out):
     """Follow a book and write what is seen of it, decision by decision."""
@@ -59,14 +70,8 @@ def _fill(us, code, col, size, price, book, every_us, close_us, taker_rate, scra
     while ask < columns and asks[ask] == 0:
         ask += 1
     start_us = us[0]
-    features.begin(
-        memory,
-        start_us,
-        price[bid] if bid >= 0 else 0,
-        bids[bid] if bid >= 0 else 0,
-        price[ask] if ask < columns else _DOLLAR,
-        asks[ask] if ask < columns else 0,
-    )
+    low, low_size, high, high_size = _touch(bids, asks, price, bid, ask)
+    features.begin(memory, start_us, low, low_size, high, high_size)
     event = 0
     for t in range(len(out)):
         until = start_us + t * every_us
@@ -94,17 +99,8 @@ def _fill(us, code, col, size, price, book, every_us, close_us, taker_rate, scra
                 bid -= 1
             while ask < columns and asks[ask] == 0:
                 ask += 1
-            features.observe(
-                memory,
-                now,
-                bought,
-                sold,
-                trades,
-                price[bid] if bid >= 0 else 0,
-                bids[bid] if bid >= 0 else 0,
-                price[ask] if ask < columns else _DOLLAR,
-                asks[ask] if ask < columns else 0,
-            )
+            low, low_size, high, high_size = _touch(bids, asks, price, bid, ask)
+            features.observe(memory, now, bought, sold, trades, low, low_size, high, high_size)
         features.encode_market(memory, until, bids, asks, price, bid, ask, close_us, taker_rate, found, row)
         for f in range(len(row)):
             out[t, f] = row[f]

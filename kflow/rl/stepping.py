@@ -278,14 +278,14 @@ def advance(state, desk, market, rules, terms, who, chosen, obs, rewards, ended)
         seat[i, STEPS] += 1
         ending = GOES_ON
         if row >= seat[i, LAST]:
-            ending = CUT
             if seat[i, VALUE] >= 0:
                 kernel.settle(state, i, seat[i, VALUE])
                 ending = SETTLED
-        if ending == CUT:
-            # The last word: what nobody bids for now is worth nothing, whatever was bid before. Until then a side that
-            # is empty for a moment is no loss; but who rested there would be paid what nobody pays.
-            account[i, kernel.LAST_BID] = account[i, kernel.LAST_ASK] = -1
+            else:
+                # The last word: what nobody bids for now is worth nothing, whatever was bid before. Until then a side
+                # that is empty for a moment is no loss; but who rested there would be paid what nobody pays.
+                account[i, kernel.LAST_BID] = account[i, kernel.LAST_ASK] = -1
+                ending = CUT
         equity = _value(state, desk, market, rules, i)
         if equity <= seat[i, FLOOR] and ending != SETTLED:
             ending = RUINED
