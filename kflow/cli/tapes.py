@@ -27,7 +27,8 @@ FromOption = Annotated[
     ),
 ]
 MarketOption = Annotated[
-    list[str] | None, typer.Option("--market", metavar="TICKER", help="Only this market; may be repeated.")
+    list[str] | None,
+    typer.Option("--market", metavar="TICKER", help="Only this market, or those that fit KXBTC*; may be repeated."),
 ]
 SourceOption = Annotated[str, typer.Option("--source", metavar="tables|journal", help="Where sessions are read.")]
 

@@ -27,7 +27,8 @@ from kflow.errors import ModelError, UsageError
 from kflow.policy.actions import action_set
 from kflow.policy.network import Floats, Layout, Network
 
-SCHEMA_VERSION: Final = 1  # of the card; rises when a key changes its meaning, comes or goes
+SCHEMA_VERSION: Final = 2  # of the card; rises when a key changes its meaning, comes or goes
+_READABLE: Final = (1, SCHEMA_VERSION)  # 1 does not say when its tapes were recorded
 CARD_BYTES: Final = 8_000_000
 WEIGHTS: Final = 16_000_000  # the most numbers a network may have: 64 MB
 _MEMBER_BYTES: Final = 1024  # of an archive's member, beside its numbers
@@ -67,12 +68,17 @@ class Features(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tape that the model was trained on. `digest`: of the tape; `session`: its number, if it has one."""
+    """A tape that the model was trained on. `digest`: of the tape; `session`: its number, if it has one.
+
+    from_us, until_us: when it was recorded, µs of the venue; None in cards of version 1.
+    """
 
     market: str
     digest: str
     source: str
     session: int | None = None
+    from_us: int | None = None
+    until_us: int | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,7 +219,7 @@ def _bytes(path: Path, most: int) -> bytes:
 def _verified(pair: _Pair, schema: str | None, sha256: str | None) -> Bundle:
     try:
         version = msgspec.json.decode(pair.card, type=_Version).schema_version
-        if version != SCHEMA_VERSION:
+        if version not in _READABLE:
             _refuse(pair.path, f"has schema version {version}, this kflow knows {SCHEMA_VERSION}")
         card = msgspec.json.decode(pair.card, type=Card)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

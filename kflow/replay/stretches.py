@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import numpy as np
@@ -246,14 +247,18 @@ class NoSuchMarket(UsageError):
 
 
 def wanted(found: Iterable[str], asked: Iterable[str] | None) -> list[str]:
-    """Markets that were asked for, of those there are. Raises UsageError naming what is not there."""
+    """Markets that were asked for, of those there are: by name, or by a pattern of * and ?.
+
+    Raises UsageError naming what is not there.
+    """
     names = sorted(found)
     if asked is None:
         return names
-    missing = sorted(set(asked) - set(names))
+    patterns = sorted(set(asked))
+    missing = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
     if missing:
         raise NoSuchMarket(f"this recording has no market {', '.join(missing)}", hint=f"it has {_some(names)}")
-    return [name for name in names if name in set(asked)]
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _some(names: list[str]) -> str:

@@ -65,10 +65,9 @@ class Shelf:
         """Tapes of recorded sessions. Raises UsageError, DataError (a sampled session's tables), DatabaseError."""
         tapes: list[Tape] = []
         held = {session.id: session_markets(conn, session.id) for session in sessions.read_sessions(conn, numbers)}
-        if markets is not None:
-            wanted({market for names in held.values() for market in names}, markets)
+        asked = set(wanted({market for names in held.values() for market in names}, markets))
         for session in sessions.read_sessions(conn, numbers):
-            chosen = [name for name in held[session.id] if markets is None or name in markets]
+            chosen = [name for name in held[session.id] if name in asked]
             for at in range(0, len(chosen), _PER_PASS):
                 tapes += self._of_session(conn, session, chosen[at : at + _PER_PASS], source)
         return tapes

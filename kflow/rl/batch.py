@@ -88,7 +88,8 @@ class Finished(NamedTuple):
 class Batch:
     """`count` accounts on a data set. Account n of a seed does the same whatever the batch's size.
 
-    `again` False: an account whose episode ended stays where that left it until `begin`.
+    `again` False: an account whose episode ended stays where that left it until `begin`. `log`: rows of what happens to
+    an account's orders that the kernel keeps; who reads them makes room for more.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Batch:
         seed: int = 0,
         first: int = 0,
         again: bool = True,
+        log: int = 1,
     ) -> None:
         if count < 1:
             raise UsageError(f"{count} accounts cannot trade", hint="--envs 64")
@@ -111,7 +113,7 @@ class Batch:
         self._again: Final = again
         self._numbers: Final = np.arange(first, first + count)
         limits = setup.limits
-        self.state: Final = new_accounts(count, dataset.price_columns, limits, seed=seed, log=1, first=first)
+        self.state: Final = new_accounts(count, dataset.price_columns, limits, seed=seed, log=log, first=first)
         self.desk: Final = stepping.new_desk(count, limits.orders)
         self._terms: Final = [self._terms_of(group) for group in dataset.groups]
         self._floor: Final = int(limits.cash * setup.ruin)

@@ -90,9 +90,13 @@ class Dataset:
         )
 
     def told(self, spans: Iterable[int] | None = None) -> list[dict[str, Any]]:
-        """For manifests: each tape that the spans lie on, once, with its digest and how long they are; default all."""
+        """For manifests: each tape that the spans lie on, once, with its digest, when they are and how long in sum.
+
+        Default: all spans.
+        """
         tapes: dict[str, dict[str, Any]] = {}
         for span in self.spans if spans is None else (self.spans[place] for place in spans):
+            until_us = span.start_us + span.rows * self.every_us
             tape = tapes.setdefault(
                 span.digest,
                 {
@@ -101,8 +105,11 @@ class Dataset:
                     "session": span.session,
                     "digest": span.digest,
                     "seconds": 0.0,
+                    "from_us": span.start_us,
+                    "until_us": until_us,
                 },
             )
+            tape["from_us"], tape["until_us"] = min(tape["from_us"], span.start_us), max(tape["until_us"], until_us)
             tape["seconds"] += span.rows * self.every_us / 1e6
         return list(tapes.values())
 

@@ -174,7 +174,7 @@ def _facts(manifest: Manifest, which: str, outcome: Outcome, name: str | None = 
         },
         # What chose the weights was seen too.
         trained_on=tuple(
-            Seen(market=tape["market"], digest=tape["digest"], source=tape["source"], session=tape["session"])
+            Seen(**{name: tape[name] for name in Seen.__struct_fields__ if name in tape})
             for tape in (*manifest.tapes, *manifest.held_out)
         ),
         seeds=(plan.seed,),

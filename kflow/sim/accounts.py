@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from kflow.sim import kernel
 from kflow.sim.tape import GridTape, Tape
@@ -45,16 +45,16 @@ def new_accounts(
         depth=np.zeros((count, 2, columns), np.int32),
         taken=np.zeros((count, 2, columns), np.int32),
         taken_at=np.zeros((count, 2, columns), np.int64),
-        random=_counters(seed, first, count),
+        random=counters(seed, np.arange(first, first + count)),
         before=np.zeros((count, limits.orders), np.int64),
         log=np.zeros((count, log, kernel.LOG), np.int64),
     )
 
 
-def _counters(seed: int, first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """Where each account's splitmix64 begins: the numbers of accounts, mixed, so that no two runs of them overlap."""
+def counters(seed: int, numbers: I64) -> NDArray[np.uint64]:
+    """Where the splitmix64 of each account begins: their numbers, mixed, so that no two runs of them overlap. [N]."""
     with np.errstate(over="ignore"):
-        z = np.arange(first, first + count, dtype=np.uint64) + np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
+        z = numbers.astype(np.uint64) + np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
             z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z

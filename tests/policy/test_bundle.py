@@ -241,7 +241,7 @@ NETWORK = {"observation": 3, "actions": 21, "policy": [8, 8], "value": [8], "act
     [
         ({"more": 1}, "unknown field `more`"),
         ({"network": NETWORK | {"dropout": 0.5}}, "unknown field `dropout`"),
-        ({"schema_version": 2}, "schema version 2, this kflow knows 1"),
+        ({"schema_version": 3}, "schema version 3, this kflow knows 2"),
         ({"schema_version": "1"}, "is no card"),
         ({"network": NETWORK | {"activation": "gelu"}}, "gelu"),
         ({"network": NETWORK | {"policy": [8, 9]}}, "does not hold the weights"),

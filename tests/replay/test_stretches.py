@@ -298,6 +298,7 @@ def test_a_market_without_an_event_is_no_tape(moments: list[Moment]) -> None:
 
 def test_markets_that_were_asked_for_are_those_there_are() -> None:
     assert wanted([B, A], None) == [A, B]
+    assert wanted(["KXB-2", "KXA-1", "KXA-2"], ["KXA*", "KX?-2"]) == ["KXA-1", "KXA-2", "KXB-2"]
     assert wanted({B: 1, A: 2}, [B]) == [B]
     with pytest.raises(UsageError, match="this recording has no market X, Y") as refused:
         wanted([f"M{n}" for n in range(7)], ["Y", "M1", "X"])
