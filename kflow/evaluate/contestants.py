@@ -1,0 +1,100 @@
+"""Who is judged: models, and the hand-written baselines that each result is shown beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kflow.policy.actions import ActionSet, action_set
+from kflow.policy.bundle import Bundle
+from kflow.policy.strategies import STRATEGIES, Decide, Strategy, strategy_named
+from kflow.rl.batch import Setup
+from kflow.sim.accounts import Limits
+from kflow.units import CONTRACT, Money, Size
+
+Kind = Literal["model", "baseline"]
+BASELINES: Final = tuple(STRATEGIES)
+# The only algorithm whose policies learnt under a mask; the others deny themselves nothing, and are denied.
+_MASKED: Final = "maskable-ppo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A policy and the account it plays with. masked, draws: whether it asks what is allowed, and throws dice."""
+
+    name: str
+    kind: Kind
+    about: str
+    setup: Setup
+    decide: Decide
+    masked: bool = False
+    draws: bool = False
+    bundle: Bundle | None = None
+
+    def scaled(self, scale: int) -> Contestant:
+        """The same policy with `scale` times the cash, the limits and the sizes: it sees the same, and trades more."""
+        limits, actions = self.setup.limits, self.setup.actions
+        more = Limits(
+            cash=Money(limits.cash * scale),
+            max_position=Size(limits.max_position * scale),
+            max_order=Size(limits.max_order * scale),
+            orders=limits.orders,
+        )
+        sizes = [size * scale for size in actions.sizes]
+        return replace(self, setup=replace(self.setup, actions=action_set(actions.name, sizes), limits=more))
+
+
+def of_bundle(name: str, bundle: Bundle, ruin: float) -> Contestant:
+    """A model under the limits it was trained with; of equally likely actions it takes the first."""
+    card, network = bundle.card, bundle.network
+    cash = card.assumptions.get("cash_e6")
+    limits = Limits(
+        cash=Money(cash) if isinstance(cash, int) else Limits().cash,
+        max_position=Size(card.limits["max_position"]),
+        max_order=Size(card.limits["max_order"]),
+        orders=card.limits["max_open"],
+    )
+    masked = card.algorithm == _MASKED
+
+    def decide(
+        observations: NDArray[np.float32], masks: NDArray[np.bool_], _draws: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        return network.act_batch(observations, masks if masked else None)
+
+    actions = action_set(card.actions.name, card.actions.sizes_e2)
+    return Contestant(
+        name=name,
+        kind="model",
+        about=f"{card.algorithm}, {len(actions.actions)} actions ({actions.name})",
+        setup=Setup(actions=actions, limits=limits, ruin=ruin),
+        decide=decide,
+        masked=masked,
+        bundle=bundle,
+    )
+
+
+def of_strategy(strategy: Strategy, limits: Limits, ruin: float) -> Contestant:
+    """A hand-written policy under the same limits as what is judged."""
+    return Contestant(
+        name=strategy.name,
+        kind="baseline",
+        about=strategy.about,
+        setup=Setup(actions=strategy.actions, limits=_holding(limits, strategy.actions), ruin=ruin),
+        decide=strategy.decide,
+        masked=strategy.masked,
+        draws=strategy.draws,
+    )
+
+
+def baselines(names: tuple[str, ...], size: float, limits: Limits, ruin: float) -> list[Contestant]:
+    """By name, with orders of `size` contracts. Raises UsageError for a name that there is not."""
+    return [of_strategy(strategy_named(name, round(size * CONTRACT)), limits, ruin) for name in names]
+
+
+def _holding(limits: Limits, actions: ActionSet) -> Limits:
+    """Limits that let through orders of the sizes that are sent, and a quote on either side."""
+    largest = Size(max(limits.max_order, actions.sizes[-1]))
+    return replace(limits, max_order=largest, orders=max(limits.orders, 2))

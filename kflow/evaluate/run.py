@@ -1,0 +1,236 @@
+"""Plays a contestant on held-out episodes, each once, and keeps every order and fill of it.
+
+An episode's draws begin from (seed, its number): who plays it beside which others changes nothing, and contestants and
+fill models meet the same delays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kflow.evaluate import ledger
+from kflow.evaluate.contestants import Contestant
+from kflow.evaluate.held import Held
+from kflow.evaluate.outcome import MID_BINS, SETTLED, Curve, Episodes, Played
+from kflow.policy.features import FEATURES
+from kflow.rl import stepping
+from kflow.rl.batch import Batch, Finished
+from kflow.rl.episodes import Episode, Listed
+from kflow.sim import kernel
+from kflow.sim.accounts import counters
+from kflow.sim.fills import FillModel
+
+I64 = NDArray[np.int64]
+
+# Accounts that decide together: enough for the network to be cheap, few enough for their books to fit a cache.
+ACCOUNTS: Final = 512
+# Rows of what happens to an account's orders between two decisions; where that is too few, it is played again.
+_LOG: Final = 32
+# Equity is noted about so often.
+_CURVE_US: Final = 10_000_000
+# Of an episode's draws for the policy, beside those for the venue.
+_POLICY: Final = 0x5851F42D
+_ENDINGS: Final = {word: code for code, word in enumerate(stepping.ENDINGS)}
+_MID, _SIDES = (next(n for n, item in enumerate(FEATURES) if item.name == name) for name in ("mid", "sides"))
+
+Progress = Callable[[int], None]
+
+
+class _Overflow(Exception):
+    """The log was too short for what happened."""
+
+
+def play(
+    contestant: Contestant,
+    held: Held,
+    model: FillModel,
+    *,
+    seed: int,
+    scale: int = 1,
+    progress: Progress = lambda _: None,
+) -> Played:
+    """Every episode of `held` once. `progress` is told of decisions."""
+    rows = _LOG
+    while True:
+        try:
+            return _Play(contestant.scaled(scale), held, model, seed, rows, progress).done(scale)
+        except _Overflow:
+            rows *= 8
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What is collected while it is played; rows of the log with the episode that each is of."""
+
+    equity: I64  # [E, P]
+    position: I64
+    actions: I64  # [A * (MID_BINS + 1)]
+    finished: list[Finished | None]
+    logs: list[I64] = field(default_factory=list)
+    of: list[I64] = field(default_factory=list)
+
+
+class _Play:
+    """One pass over the episodes."""
+
+    def __init__(
+        self, contestant: Contestant, held: Held, model: FillModel, seed: int, rows: int, progress: Progress
+    ) -> None:
+        self._contestant, self._held, self._model, self._seed = contestant, held, model, seed
+        self._progress, self._rows = progress, rows
+        count = len(held.episodes)
+        self._places: dict[Episode, int] = {episode: place for place, episode in enumerate(held.episodes)}
+        accounts = min(ACCOUNTS, count)
+        self._batch = Batch(
+            held.under(model), contestant.setup, Listed(held.episodes), accounts, seed=seed, again=False, log=rows
+        )
+        self._starts = counters(seed, np.arange(count))
+        self._dice = counters(seed ^ _POLICY, np.arange(count))
+        self._at = np.zeros(accounts, np.int64)  # which episode each account is in
+        self._every = max(_CURVE_US // held.dataset.every_us, 1)
+        points = max(episode.last - episode.first for episode in held.episodes) // self._every + 2
+        actions = len(contestant.setup.actions.actions)
+        self._notes = _Notes(
+            equity=np.full((count, points), -1, np.int64),
+            position=np.zeros((count, points), np.int64),
+            actions=np.zeros(actions * (MID_BINS + 1), np.int64),
+            finished=[None] * count,
+        )
+
+    def done(self, scale: int) -> Played:
+        """Play, and put what happened into columns."""
+        self._run()
+        notes, held = self._notes, self._held
+        finished = [done for done in notes.finished if done is not None]
+        assert len(finished) == len(held.episodes)
+        episodes = self._episodes(finished)
+        none = np.zeros((0, kernel.LOG), np.int64)
+        log = np.concatenate([none, *notes.logs])
+        of = np.concatenate([np.zeros(0, np.int64), *notes.of])
+        orders, fills = ledger.read(log, of, held, episodes)
+        return Played(
+            contestant=self._contestant.name,
+            fill_model=self._model.name,
+            seed=self._seed,
+            scale=scale,
+            episodes=episodes,
+            orders=orders,
+            fills=fills,
+            curve=self._curve(finished),
+            actions=notes.actions.reshape(-1, MID_BINS + 1),
+        )
+
+    def _run(self) -> None:
+        batch, contestant = self._batch, self._contestant
+        for account in range(batch.count):
+            self._begin(account)
+        nothing = np.zeros(0, np.float64)
+        masks = np.zeros((batch.count, 0), np.bool_)
+        self._note_equity()
+        while (running := batch.running).any():
+            seen = batch.observations
+            if contestant.masked:
+                masks = batch.masks()
+            chosen = contestant.decide(seen, masks, self._draws() if contestant.draws else nothing)
+            self._count(chosen, seen, running)
+            _, _, finished = batch.step(chosen)
+            self._drain()
+            self._note_equity()
+            for done in finished:
+                self._notes.finished[self._at[done.account]] = done
+                self._begin(done.account)
+            self._progress(int(running.sum()))
+
+    def _begin(self, account: int) -> None:
+        """The account's next episode, whose draws are its own."""
+        batch = self._batch
+        batch.begin(account)
+        episode = batch.episode(account)
+        if episode is not None:
+            place = self._places[episode]
+            self._at[account] = place
+            batch.state.random[account] = self._starts[place]
+
+    def _draws(self) -> NDArray[np.float64]:
+        """[N] uniform in (0, 1): of each account's episode and decision."""
+        steps = self._batch.desk.seat[:, stepping.STEPS].astype(np.uint64)
+        with np.errstate(over="ignore"):
+            z = self._dice[self._at] + steps * np.uint64(0x9E3779B97F4A7C15)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z ^= z >> np.uint64(31)
+        return ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+    def _count(self, chosen: I64, seen: NDArray[np.float32], running: NDArray[np.bool_]) -> None:
+        """Which actions are taken at which mid."""
+        quoted = seen[:, _SIDES] == 0
+        column = np.where(quoted, np.minimum((seen[:, _MID] * MID_BINS).astype(np.int64), MID_BINS - 1), MID_BINS)
+        cells = (chosen * (MID_BINS + 1) + column)[running]
+        self._notes.actions += np.bincount(cells, minlength=len(self._notes.actions))
+
+    def _drain(self) -> None:
+        """Take what was logged since the last decision."""
+        state = self._batch.state
+        logged = state.account[:, kernel.LOGGED]
+        who = np.flatnonzero(logged)
+        if not len(who):
+            return
+        counts = logged[who]
+        most = int(counts.max())
+        if most > self._rows:
+            raise _Overflow
+        kept = np.arange(most) < counts[:, None]
+        self._notes.logs.append(state.log[who, :most][kept])
+        self._notes.of.append(np.repeat(self._at[who], counts))
+        logged[who] = 0
+
+    def _note_equity(self) -> None:
+        """Equity and position of accounts that have come to a point of the curve."""
+        batch, seat = self._batch, self._batch.desk.seat
+        point, rest = np.divmod(seat[:, stepping.STEPS], self._every)
+        due = np.flatnonzero((rest == 0) & batch.running)
+        if len(due):
+            places = self._at[due], point[due]
+            self._notes.equity[places] = seat[due, stepping.EQUITY]
+            self._notes.position[places] = batch.state.account[due, kernel.POSITION]
+
+    def _curve(self, finished: Sequence[Finished]) -> Curve:
+        """With what each episode ended with, from its end on. What was settled is held no longer."""
+        equity, position = self._notes.equity, self._notes.position
+        for row, done in enumerate(finished):
+            end = -(-done.steps // self._every)
+            equity[row, end:] = done.equity
+            position[row, end:] = done.position
+        return Curve(self._every * self._held.dataset.every_us, equity, position)
+
+    def _episodes(self, finished: Sequence[Finished]) -> Episodes:
+        held = self._held
+        every = held.dataset.every_us
+        starts = np.array([held.start_us(done.episode) for done in finished], np.int64)
+        steps = np.array([done.steps for done in finished], np.int64)
+        endings = np.array([_ENDINGS[done.ending] for done in finished], np.int64)
+        assert SETTLED == stepping.SETTLED
+
+        def column(name: str) -> I64:
+            return np.array([getattr(done, name) for done in finished], np.int64)
+
+        return Episodes(
+            market=np.array([held.where[done.episode.span][0] for done in finished], np.int64),
+            start_us=starts,
+            end_us=starts + steps * every,
+            ending=endings,
+            steps=steps,
+            cash=column("cash"),
+            equity=column("equity"),
+            fees=column("fees"),
+            volume=column("volume"),
+            position=column("position"),
+            sent=column("sent"),
+            denied=column("denied"),
+            fall=column("fall"),
+        )
