@@ -22,7 +22,7 @@ F64 = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 MONEY: Final = 1_000_000  # a dollar
-# Whoever bought only what counted a tenth of it decided before had little that could still be lost.
+# Variance of a price of 0.01 cents: what is bought for less is worth nothing.
 _LEAST_CHANCE: Final = 1e-4
 
 
@@ -91,8 +91,16 @@ def events_of(played: Sequence[Played], markets: Sequence[Market]) -> Events:
         profits=np.array([summed(one.equity - one.cash, MONEY) for one in columns]),
         fees=np.array([summed(one.fees, MONEY) for one in columns]),
         contracts=np.array([summed(one.volume, CONTRACT) for one in columns]),
-        stakes=np.mean([summed(stakes(one), 1) for one in played], axis=0),
+        stakes=np.mean([_staked(one, of_market, count) for one in played], axis=0),
     )
+
+
+def _staked(played: Played, of_market: I64, count: int) -> F64:
+    """[N] $ at stake in each event: a market's price crashes in one of its episodes, and in all markets at worst."""
+    most = np.zeros(len(of_market))
+    np.maximum.at(most, played.episodes.market, stakes(played))
+    here = of_market >= 0
+    return np.bincount(of_market[here], most[here], count)
 
 
 def _ordered(episodes: Episodes, markets: Sequence[Market]) -> tuple[tuple[str, ...], I64, I64]:
@@ -144,13 +152,11 @@ def stakes(played: Played) -> F64:
     """
     episodes = played.episodes
     gained, held = Books(played.fills, episodes).end()
-    left = np.abs(held) * float(DOLLAR)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        paid = np.clip(-gained / left, 0.0, 1.0)
-        counted = np.clip((episodes.equity - episodes.cash - gained) / left, 0.0, 1.0)
-        resolved = 1 - counted * (1 - counted) / np.maximum(paid * (1 - paid), _LEAST_CHANCE)
-        staked = np.where(left > 0, np.maximum(-gained, 0) / MONEY * np.clip(resolved, 0.0, 1.0), 0.0)
-    return staked
+    contracts = np.maximum(np.abs(held), 1) * float(DOLLAR)
+    paid = np.clip(-gained / contracts, 0.0, 1.0)
+    counted = np.clip((episodes.equity - episodes.cash - gained) / contracts, 0.0, 1.0)
+    resolved = 1 - counted * (1 - counted) / np.maximum(paid * (1 - paid), _LEAST_CHANCE)
+    return np.where(held != 0, np.maximum(-gained, 0) / MONEY * np.clip(resolved, 0.0, 1.0), 0.0)
 
 
 def pooled(played: Sequence[Played]) -> tuple[Episodes, Orders, Fills]:
