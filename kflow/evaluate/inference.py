@@ -230,22 +230,22 @@ def verdict(found: Estimate, variants: int) -> dict[str, Any]:
     told: dict[str, Any] = {"p": found.p, "p_deflated": None, "variants": variants, "distinguishable": None}
     told |= {"events": found.events, "why": None}
     if found.p is None:
-        why = f"{_events(found.events)}; {FEWEST} are needed for an interval or a p-value"
-        return told | {"words": f"not distinguishable from hold: {_events(found.events)}", "why": why}
+        why = f"{counted(found.events)}; {FEWEST} are needed for an interval or a p-value"
+        return told | {"words": f"not distinguishable from hold: {counted(found.events)}", "why": why}
     deflated = sidak(found.p, variants)
     shown = deflated <= ALPHA
-    chance = f"p = {_rounded(found.p)}"
+    chance = f"p = {rounded(found.p)}"
     if variants > 1:
-        chance += f", {_rounded(deflated)} for the best of {variants} variants"
+        chance += f", {rounded(deflated)} for the best of {variants} variants"
     if found.low == found.high == 0:
         words = "not distinguishable from hold: it gained and lost nothing"
     elif shown:
-        words = f"gains more than hold over {_events(found.events)} ({chance})"
+        words = f"gains more than hold over {counted(found.events)} ({chance})"
     else:
-        words = f"not distinguishable from hold over {_events(found.events)} ({chance})"
+        words = f"not distinguishable from hold over {counted(found.events)} ({chance})"
         if found.high is not None and found.high < 0:
-            words = f"loses against hold over {_events(found.events)} (p of no edge {_rounded(found.p)})"
-    few = f"{_events(found.events)} are few: with fewer than {ENOUGH} a rare loss may not have been met"
+            words = f"loses against hold over {counted(found.events)} (p of no edge {rounded(found.p)})"
+    few = f"{counted(found.events)} are few: with fewer than {ENOUGH} a rare loss may not have been met"
     return told | {
         "p_deflated": deflated,
         "distinguishable": shown,
@@ -254,9 +254,11 @@ def verdict(found: Estimate, variants: int) -> dict[str, Any]:
     }
 
 
-def _events(count: int) -> str:
+def counted(count: int) -> str:
+    """12 independent events."""
     return f"{count} independent event{'' if count == 1 else 's'}"
 
 
-def _rounded(p: float) -> str:
+def rounded(p: float) -> str:
+    """Two digits."""
     return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -1,12 +1,13 @@
 """Figures of profit and risk over settlement events: each with its formula and where it comes from.
 
-Profits are dollars an event, [N] in the order of time, and add up: nothing is compounded, since each episode begins with
-the same cash. A ratio's period is the settlement event; none is made yearly, for markets do not come at a fixed rate.
+Profits are dollars an event, [N] in the order of time, and add up: nothing is compounded, since each episode begins
+with the same cash. A ratio's period is the settlement event; none is made yearly, for markets come at no fixed rate.
 """
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 PERIOD: Final = "per settlement event"
-# Two standard errors, nearly: of an interval at LEVEL.
-_REACH: Final = 1.959963984540054
+# Standard errors that an interval at LEVEL reaches.
+_REACH: Final = NormalDist().inv_cdf((1 + LEVEL) / 2)
 # Spread that is rounding, beside the mean.
 _ROUNDING: Final = 1e-12
 
@@ -94,8 +95,9 @@ def drawdowns(equity: F64) -> F64:
 
 
 def max_drawdown(equity: F64) -> Drawdown | None:
-    """The deepest drawdown of cumulated profits, in dollars, not in per cent: the curve begins at 0 (Magdon-Ismail 2004).
+    """The deepest drawdown of cumulated profits: max over t of (max(0, e_1 .. e_t) - e_t), in dollars.
 
+    Not in per cent of the peak (Magdon-Ismail and Atiya 2004 have both forms): the curve begins at 0.
     peak is -1 where it began at the start. None of a curve that never fell.
     """
     if not len(equity):
@@ -137,6 +139,3 @@ def queue_luck(calibrated: float, pessimistic: float) -> float | None:
 def per_contract_cents(profit: float, contracts: float) -> float | None:
     """Cents that a contract bought or sold earns. None where there was none: by scale, the capacity curve."""
     return 100 * profit / contracts if contracts else None
-
-
-LEVELS: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)

@@ -37,7 +37,7 @@ class Events:
     end_us: I64
     markets: I64
     episodes: I64
-    settled: Booleans  # every episode of it was paid a recorded result
+    settled: Booleans  # every market of it has a recorded result
     profits: F64  # [S, N] $
     fees: F64  # [S, N] $
     contracts: F64  # [S, N]
@@ -100,7 +100,7 @@ def _staked(played: Played, of_market: I64, count: int) -> F64:
     most = np.zeros(len(of_market))
     np.maximum.at(most, played.episodes.market, stakes(played))
     here = of_market >= 0
-    return np.bincount(of_market[here], most[here], count)
+    return np.asarray(np.bincount(of_market[here], most[here], count), np.float64)
 
 
 def _ordered(episodes: Episodes, markets: Sequence[Market]) -> tuple[tuple[str, ...], I64, I64]:
