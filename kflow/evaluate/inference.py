@@ -135,7 +135,7 @@ def _studentised(away: F64, spread: float) -> F64:
         variance = (square - mean**2) * count / (count - 1)
         some = variance > _ROUNDING
         error = np.sqrt(np.where(some, variance, 1.0) / count)
-        apart = np.where(np.abs(mean) > _ROUNDING, np.sign(mean) * np.inf, 0.0)
+        apart = np.where(np.abs(mean) > _ROUNDING, np.copysign(np.inf, mean), 0.0)
         found[first : first + _ROWS] = np.where(some, mean / error, apart)
     return found
 

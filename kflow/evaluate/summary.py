@@ -238,24 +238,31 @@ def capacity(played: Sequence[Played], markets: Sequence[Market]) -> list[dict[s
 
 
 def sentence(results: Sequence[Mapping[str, Any]], bands: Sequence[Mapping[str, Any]], judged: Sequence[str]) -> str:
-    """The honest verdict in a line: of the judged under the calibrated queue, with the events that it rests on.
+    """The honest verdict: of each that is judged, under the calibrated queue, with the events that it rests on.
 
-    Where nobody is judged, of everybody but hold.
+    Where nobody is judged, of the best of those that trade.
     """
     middle = [one for one in results if one["fill_model"] == CALIBRATED] or list(results)
-    named = [one for one in middle if one["contestant"] in judged] or [
-        one for one in middle if one["contestant"] != "hold"
-    ]
     pessimistic = {one["contestant"]: one["pessimistic"] for one in bands}
-    return " ".join(_said(one, pessimistic.get(one["contestant"])) for one in named)
+    named = [one for one in middle if one["contestant"] in judged]
+    if named:
+        return " ".join(_said(one, pessimistic.get(one["contestant"])) for one in named)
+    others = [one for one in middle if one["trading"]["orders"]]
+    if not others:
+        return "Nobody traded."
+    best = max(others, key=lambda one: float(one["profit"]["per_event"]))
+    return f"Nobody is judged; of {len(others)} that trade the best is {best['contestant']}. " + _said(
+        best, pessimistic.get(best["contestant"])
+    )
 
 
 def _said(result: Mapping[str, Any], pessimistic: float | None) -> str:
     verdict, profit = result["verdict"], result["profit"]
+    words = str(verdict["words"])
     amount = dollars(profit["per_event"])
     if profit["low"] is not None and profit["high"] is not None:
         amount += f" ({dollars(profit['low'])} to {dollars(profit['high'])})"
-    said = f"{result['contestant']} {'' if verdict['distinguishable'] else 'is '}{verdict['words']}: {amount} an event"
+    said = f"{result['contestant']} {'is ' if words.startswith('not ') else ''}{words}: {amount} an event"
     if verdict["distinguishable"] and pessimistic is not None:
         said += f", {dollars(pessimistic)} with the worst queue"
     if verdict["p"] is not None and verdict["events"] < ENOUGH:
