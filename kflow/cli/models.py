@@ -183,7 +183,7 @@ def verify(
 ) -> None:
     """Check that a model can be used: whole, unchanged, of this kflow's features. Exit 9 where it cannot."""
     chosen = render.chosen(form, as_json)
-    if _is_path(model):
+    if is_path(model):
         from kflow.policy.bundle import load
 
         bundle = load(Path(model), schema=_feature_schema())
@@ -230,7 +230,8 @@ def _ask(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _is_path(model: str) -> bool:
+def is_path(model: str) -> bool:
+    """Whether a model is named by its files, not by the registry."""
     return os.sep in model or model.endswith(FILES) or not re.match("[a-z0-9]", model)
 
 

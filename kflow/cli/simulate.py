@@ -184,25 +184,12 @@ class _Run:
 
         return {
             **self.assume(picks[0], tapes[0]).told(),
-            "models": {pick.model.name: _told(pick) for pick in picks},
+            "models": {pick.model.name: pick.told() for pick in picks},
             "fees": sorted({fees_of(tape)[1] for tape in tapes}),
             "trades": known_by(tapes),
             "orders": "sent where both sides quote; one counts at a horizon if its stretch lasts as long",
             "errors": "one standard error over hours of the calendar; none where there are fewer than five",
         }
-
-
-def _told(pick: Chosen) -> dict[str, Any]:
-    from kflow.sim import kernel
-
-    model = pick.model
-    queue = model.kind == kernel.QUEUE
-    return {
-        "about": model.about,
-        "cancellations_ahead": model.ahead if queue else None,
-        "power": model.power if queue else None,
-        "calibration": pick.calibration,
-    }
 
 
 def _refuse(text: str, hint: str) -> NoReturn:

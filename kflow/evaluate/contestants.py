@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from kflow.policy.actions import ActionSet, action_set
 from kflow.policy.bundle import Bundle
+from kflow.policy.network import Network
 from kflow.policy.strategies import STRATEGIES, Decide, Strategy, strategy_named
 from kflow.rl.batch import Setup
 from kflow.sim.accounts import Limits
 from kflow.units import CONTRACT, Money, Size
 
-Kind = Literal["model", "baseline"]
+Kind = Literal["model", "strategy", "baseline"]  # the former two are judged
 BASELINES: Final = tuple(STRATEGIES)
 # The only algorithm whose policies learnt under a mask; the others deny themselves nothing, and are denied.
 _MASKED: Final = "maskable-ppo"
@@ -48,8 +49,8 @@ class Contestant:
 
 
 def of_bundle(name: str, bundle: Bundle, ruin: float) -> Contestant:
-    """A model under the limits it was trained with; of equally likely actions it takes the first."""
-    card, network = bundle.card, bundle.network
+    """A model under the limits it was trained with."""
+    card = bundle.card
     cash = card.assumptions.get("cash_e6")
     limits = Limits(
         cash=Money(cash) if isinstance(cash, int) else Limits().cash,
@@ -57,22 +58,26 @@ def of_bundle(name: str, bundle: Bundle, ruin: float) -> Contestant:
         max_order=Size(card.limits["max_order"]),
         orders=card.limits["max_open"],
     )
-    masked = card.algorithm == _MASKED
+    setup = Setup(actions=action_set(card.actions.name, card.actions.sizes_e2), limits=limits, ruin=ruin)
+    return replace(of_network(name, bundle.network, card.algorithm, setup), bundle=bundle)
+
+
+def of_network(name: str, network: Network, algorithm: str, setup: Setup) -> Contestant:
+    """A trained network. It takes the likeliest action; of equally likely ones the first."""
+    masked = algorithm == _MASKED
 
     def decide(
         observations: NDArray[np.float32], masks: NDArray[np.bool_], _draws: NDArray[np.float64]
     ) -> NDArray[np.int64]:
         return network.act_batch(observations, masks if masked else None)
 
-    actions = action_set(card.actions.name, card.actions.sizes_e2)
     return Contestant(
         name=name,
         kind="model",
-        about=f"{card.algorithm}, {len(actions.actions)} actions ({actions.name})",
-        setup=Setup(actions=actions, limits=limits, ruin=ruin),
+        about=f"{algorithm}, {len(setup.actions.actions)} actions ({setup.actions.name})",
+        setup=setup,
         decide=decide,
         masked=masked,
-        bundle=bundle,
     )
 
 

@@ -20,7 +20,7 @@ from kflow.evaluate.outcome import MID_BINS, SETTLED, Curve, Episodes, Played
 from kflow.policy.features import FEATURES
 from kflow.rl import stepping
 from kflow.rl.batch import Batch, Finished
-from kflow.rl.episodes import Episode, Listed
+from kflow.rl.episodes import Episode
 from kflow.sim import kernel
 from kflow.sim.accounts import counters
 from kflow.sim.fills import FillModel
@@ -50,79 +50,98 @@ def play(
     held: Held,
     model: FillModel,
     *,
-    seed: int,
+    seeds: Sequence[int],
     scale: int = 1,
     progress: Progress = lambda _: None,
-) -> Played:
-    """Every episode of `held` once. `progress` is told of decisions."""
+) -> list[Played]:
+    """Every episode of `held` once with each seed; what came of each seed. `progress` is told of decisions."""
     rows = _LOG
     while True:
         try:
-            return _Play(contestant.scaled(scale), held, model, seed, rows, progress).done(scale)
+            return _Play(contestant.scaled(scale), held, model, seeds, rows, progress).done(scale)
         except _Overflow:
             rows *= 8
 
 
+class _Turns:
+    """The episodes, as many times over as there are seeds. `at`: the turn that was given out last."""
+
+    def __init__(self, episodes: Sequence[Episode], seeds: int) -> None:
+        self._episodes = episodes
+        self.count: Final = len(episodes) * seeds
+        self.at = -1
+
+    def next(self, _account: int, _draw: np.random.Generator, /) -> Episode | None:
+        """The next turn's; None behind the last."""
+        self.at += 1
+        return self._episodes[self.at % len(self._episodes)] if self.at < self.count else None
+
+
 @dataclass(slots=True)
 class _Notes:
-    """What is collected while it is played; rows of the log with the episode that each is of."""
+    """What is collected while it is played; rows of the log with the turn that each is of."""
 
-    equity: I64  # [E, P]
+    equity: I64  # [turns, P]
     position: I64
-    actions: I64  # [A * (MID_BINS + 1)]
+    actions: I64  # [seeds * A * (MID_BINS + 1)]
     finished: list[Finished | None]
     logs: list[I64] = field(default_factory=list)
     of: list[I64] = field(default_factory=list)
 
 
 class _Play:
-    """One pass over the episodes."""
+    """One pass over the episodes with all seeds."""
 
     def __init__(
-        self, contestant: Contestant, held: Held, model: FillModel, seed: int, rows: int, progress: Progress
+        self, contestant: Contestant, held: Held, model: FillModel, seeds: Sequence[int], rows: int, progress: Progress
     ) -> None:
-        self._contestant, self._held, self._model, self._seed = contestant, held, model, seed
+        self._contestant, self._held, self._model, self._seeds = contestant, held, model, seeds
         self._progress, self._rows = progress, rows
-        count = len(held.episodes)
-        self._places: dict[Episode, int] = {episode: place for place, episode in enumerate(held.episodes)}
-        accounts = min(ACCOUNTS, count)
+        self._turns = _Turns(held.episodes, len(seeds))
+        count = self._turns.count
         self._batch = Batch(
-            held.under(model), contestant.setup, Listed(held.episodes), accounts, seed=seed, again=False, log=rows
+            held.under(model), contestant.setup, self._turns, min(ACCOUNTS, count), again=False, log=rows
         )
-        self._starts = counters(seed, np.arange(count))
-        self._dice = counters(seed ^ _POLICY, np.arange(count))
-        self._at = np.zeros(accounts, np.int64)  # which episode each account is in
+        each = np.arange(len(held.episodes))
+        self._starts = np.concatenate([counters(seed, each) for seed in seeds])
+        self._dice = np.concatenate([counters(seed ^ _POLICY, each) for seed in seeds])
+        self._at = np.zeros(self._batch.count, np.int64)  # which turn each account is in
         self._every = max(_CURVE_US // held.dataset.every_us, 1)
         points = max(episode.last - episode.first for episode in held.episodes) // self._every + 2
-        actions = len(contestant.setup.actions.actions)
+        self._cells = len(contestant.setup.actions.actions) * (MID_BINS + 1)
         self._notes = _Notes(
             equity=np.full((count, points), -1, np.int64),
             position=np.zeros((count, points), np.int64),
-            actions=np.zeros(actions * (MID_BINS + 1), np.int64),
+            actions=np.zeros(self._cells * len(seeds), np.int64),
             finished=[None] * count,
         )
 
-    def done(self, scale: int) -> Played:
+    def done(self, scale: int) -> list[Played]:
         """Play, and put what happened into columns."""
         self._run()
+        log = np.concatenate([np.zeros((0, kernel.LOG), np.int64), *self._notes.logs])
+        of = np.concatenate([np.zeros(0, np.int64), *self._notes.of])
+        return [self._of_seed(number, seed, scale, log, of) for number, seed in enumerate(self._seeds)]
+
+    def _of_seed(self, number: int, seed: int, scale: int, log: I64, of: I64) -> Played:
         notes, held = self._notes, self._held
-        finished = [done for done in notes.finished if done is not None]
-        assert len(finished) == len(held.episodes)
+        count = len(held.episodes)
+        mine = slice(number * count, (number + 1) * count)
+        finished = [done for done in notes.finished[mine] if done is not None]
+        assert len(finished) == count
         episodes = self._episodes(finished)
-        none = np.zeros((0, kernel.LOG), np.int64)
-        log = np.concatenate([none, *notes.logs])
-        of = np.concatenate([np.zeros(0, np.int64), *notes.of])
-        orders, fills = ledger.read(log, of, held, episodes)
+        rows = (of >= mine.start) & (of < mine.stop)
+        orders, fills = ledger.read(log[rows], of[rows] - mine.start, held, episodes)
         return Played(
             contestant=self._contestant.name,
             fill_model=self._model.name,
-            seed=self._seed,
+            seed=seed,
             scale=scale,
             episodes=episodes,
             orders=orders,
             fills=fills,
-            curve=self._curve(finished),
-            actions=notes.actions.reshape(-1, MID_BINS + 1),
+            curve=self._curve(finished, notes.equity[mine], notes.position[mine]),
+            actions=notes.actions.reshape(len(self._seeds), -1, MID_BINS + 1)[number],
         )
 
     def _run(self) -> None:
@@ -147,14 +166,12 @@ class _Play:
             self._progress(int(running.sum()))
 
     def _begin(self, account: int) -> None:
-        """The account's next episode, whose draws are its own."""
-        batch = self._batch
-        batch.begin(account)
-        episode = batch.episode(account)
-        if episode is not None:
-            place = self._places[episode]
-            self._at[account] = place
-            batch.state.random[account] = self._starts[place]
+        """The account's next turn, whose draws are its own."""
+        self._batch.begin(account)
+        turn = self._turns.at
+        if turn < self._turns.count:
+            self._at[account] = turn
+            self._batch.state.random[account] = self._starts[turn]
 
     def _draws(self) -> NDArray[np.float64]:
         """[N] uniform in (0, 1): of each account's episode and decision."""
@@ -164,13 +181,15 @@ class _Play:
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             z ^= z >> np.uint64(31)
-        return ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+        uniform: NDArray[np.float64] = ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+        return uniform
 
     def _count(self, chosen: I64, seen: NDArray[np.float32], running: NDArray[np.bool_]) -> None:
         """Which actions are taken at which mid."""
         quoted = seen[:, _SIDES] == 0
         column = np.where(quoted, np.minimum((seen[:, _MID] * MID_BINS).astype(np.int64), MID_BINS - 1), MID_BINS)
-        cells = (chosen * (MID_BINS + 1) + column)[running]
+        seed = self._at // len(self._held.episodes)
+        cells = (seed * self._cells + chosen * (MID_BINS + 1) + column)[running]
         self._notes.actions += np.bincount(cells, minlength=len(self._notes.actions))
 
     def _drain(self) -> None:
@@ -199,9 +218,8 @@ class _Play:
             self._notes.equity[places] = seat[due, stepping.EQUITY]
             self._notes.position[places] = batch.state.account[due, kernel.POSITION]
 
-    def _curve(self, finished: Sequence[Finished]) -> Curve:
+    def _curve(self, finished: Sequence[Finished], equity: I64, position: I64) -> Curve:
         """With what each episode ended with, from its end on. What was settled is held no longer."""
-        equity, position = self._notes.equity, self._notes.position
         for row, done in enumerate(finished):
             end = -(-done.steps // self._every)
             equity[row, end:] = done.equity

@@ -124,6 +124,7 @@ def make_tape(
         "source": f"world {name.split('-')[0].lower()}",
         "trades": CHANNEL,
         "trades_printed": 0,
+        "trades_intervals": 0,
         "fee_type": "quadratic",
         "fee_multiplier": str(fee_multiplier),
         "close_us": START_US + seconds * 1_000_000,

@@ -77,7 +77,7 @@ def describe(folder: Path, plan: Plan, command: Iterable[str], origins: Mapping[
         plan=plan,
         origins=dict(origins),
         kflow_version=kflow.__version__,
-        commit=_commit(),
+        commit=commit(),
         packages={name: metadata.version(name) for name in _PACKAGES},
         packages_sha256=hashlib.sha256("\n".join(installed).encode()).hexdigest(),
         feature_schema=features.SCHEMA,
@@ -86,20 +86,20 @@ def describe(folder: Path, plan: Plan, command: Iterable[str], origins: Mapping[
     )
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Of the repository that kflow runs from, with + where files in it were changed."""
     place = Path(kflow.__file__).parent
     if not (place.parent / ".git").exists():
         return None
     git = ("git", "-C", str(place))
     try:
-        commit, changed = (
+        head, changed = (
             subprocess.run([*git, *what], capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603 - fixed words
             for what in (("rev-parse", "HEAD"), ("status", "--porcelain", "."))
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if changed else "")
+    return head + ("+" if changed else "")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

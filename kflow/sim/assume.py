@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from kflow.errors import DataError, UsageError
+from kflow.sim import kernel
 from kflow.sim.fills import LATENCIES, FillModel, Latency, model_named
 
 SCHEMA_VERSION: Final = 1
@@ -60,6 +61,16 @@ class Chosen:
     model: FillModel
     latency: Latency
     calibration: str  # its name; "none" for what no calibration decides
+
+    def told(self) -> dict[str, Any]:
+        """The model and where its numbers are from, for results."""
+        queue = self.model.kind == kernel.QUEUE
+        return {
+            "about": self.model.about,
+            "cancellations_ahead": self.model.ahead if queue else None,
+            "power": self.model.power if queue else None,
+            "calibration": self.calibration,
+        }
 
 
 def choose(model: str, latency: str, calibration: Calibration | None) -> Chosen:

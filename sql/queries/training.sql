@@ -21,8 +21,10 @@ VALUES (%(episode_id)s, %(session_id)s, %(action_timestamp_ms)s, %(step_number)s
 -- Those of episodes that are about to be played again.
 DELETE FROM rl_trading_actions
  WHERE episode_id IN (SELECT id FROM rl_trading_episodes
-                       WHERE model_id = %(model_id)s AND episode_number > %(episode_number)s);
+                       WHERE model_id = %(model_id)s AND episode_number > %(episode_number)s
+                         AND evaluation_id IS NULL);
 
 -- name: forget_episodes
 -- Episodes of a model behind a number: training goes on from before them.
-DELETE FROM rl_trading_episodes WHERE model_id = %(model_id)s AND episode_number > %(episode_number)s;
+DELETE FROM rl_trading_episodes
+ WHERE model_id = %(model_id)s AND episode_number > %(episode_number)s AND evaluation_id IS NULL;
