@@ -1,0 +1,280 @@
+"""The estimate of a new policy from a log, and its refusal where the log does not say enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kflow.errors import DataError, ModelError, UsageError
+from kflow.evaluate import inference
+from kflow.evaluate.offpolicy import estimators, model
+from kflow.evaluate.offpolicy.estimators import Estimate, Trajectories
+from kflow.evaluate.offpolicy.log import Log
+from kflow.evaluate.offpolicy.soft import Soft
+from kflow.policy import bundle
+from kflow.rl.dataset import Dataset
+from kflow.sim.report import clustered
+
+F64 = NDArray[np.float64]
+
+# Episodes that count, at every decision: below that a few carry the estimate, and its error is told by as few.
+LEAST_EPISODES: Final = 30
+# Events that count: from so many on `clustered` tells an error.
+LEAST_EVENTS: Final = 5
+# Weights have a mean of 1. Further from it than so many standard errors, what the new policy mostly does is not there.
+_MEAN_WITHIN: Final = 4.0
+LEVEL: Final = 0.95
+
+
+class TooFew(DataError):
+    """What counts of the log is too little. decision: the first at which it is, from 0; episodes: as many count."""
+
+    def __init__(self, message: str, *, decision: int, episodes: float, hint: str) -> None:
+        self.decision, self.episodes = decision, episodes
+        super().__init__(message, hint=hint)
+
+
+class Interval(NamedTuple):
+    """Dollars per episode; NaN where too few events tell no error."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """How much of the log counts. episodes [T]: Kish's number at each decision."""
+
+    episodes: F64
+    events: float  # Kish's number of events by the weights of whole episodes
+    mean: float  # of whole episodes, 1 in expectation
+    error: float
+    largest: float  # share of the heaviest episode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the log says of the new policy. intervals, against_old: by estimator."""
+
+    old: Interval  # as it was played
+    intervals: dict[str, Interval]
+    against_old: dict[str, Interval]
+    weights: Weights
+    agreed: float | None  # share of decisions at which the simulator stood where the log did; None: not asked
+    estimates: dict[str, Estimate]
+
+
+def check_fits(log: Log, card: bundle.Card) -> None:
+    """Raises ModelError where a model's actions or features do not mean what the log's do."""
+    ours, theirs = card.actions, log.card.actions
+    name = f"{card.name}:{card.version}"
+    if ours != theirs:
+        raise ModelError(
+            f"{name} acts by {_told(ours)}, the log by {_told(theirs)}",
+            hint="take a log of the same --actions and sizes",
+        )
+    if card.features != log.card.features:
+        raise ModelError(
+            f"{name} sees features of schema {card.features.schema}, the log holds {log.card.features.schema}",
+            hint="write a log with this kflow, and train with it",
+        )
+    if card.decision_interval_us != log.card.every_us:
+        raise ModelError(
+            f"{name} decides every {card.decision_interval_us / 1e6:g} s, the log every {log.card.every_us / 1e6:g} s",
+            hint="take a log of the same --every",
+        )
+
+
+def check_unseen(log: Log, card: bundle.Card) -> None:
+    """Raises UsageError where the model was trained on a tape or a session of the log."""
+    digests, sessions = ({getattr(tape, name) for tape in card.trained_on} for name in ("digest", "session"))
+    known = sorted(
+        market.market
+        for market in log.card.markets
+        if market.digest in digests or (market.session is not None and market.session in sessions)
+    )
+    if known:
+        raise UsageError(
+            f"{card.name}:{card.version} was trained on {known[0]}, which the log is of",
+            hint="take a log of other sessions; --in-sample does it all the same, and says so",
+        )
+
+
+def judge(
+    log: Log,
+    policy: Soft,
+    dataset: Dataset | None = None,
+    *,
+    rollouts: int = 4,
+    seed: int = 0,
+    least: float = LEAST_EPISODES,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Verdict:
+    """Estimate, with `dataset` doubly robust too: `rollouts` plays of the new policy from each decision of the log.
+
+    What is estimated is the mean profit of an episode, in dollars, where the log was written: if orders were real, real
+    profit. Intervals are for such episodes at large, not for these; episodes of one event count as one draw. least: of
+    episodes that have to count. Raises TooFew where the log says too little, DataError where it does not fit the tapes.
+    """
+    chances = policy.chances_one_by_one(log.decisions.observation, log.decisions.mask)
+    check_overlap(log, chances)
+    rows = np.arange(len(log.decisions.action))
+    ratio = chances[rows, log.decisions.action] / log.decisions.chance[rows, log.decisions.action]
+    bare = Trajectories(log.padded(ratio, 1.0), log.padded(log.decisions.reward / 1e6, 0.0), *np.zeros((2, 1, 1)))
+    events = np.unique(log.events, return_inverse=True)[1]
+    weights = weigh(bare.ratio, events)
+    check_weights(weights, len(bare.ratio), least)
+    found = [estimators.importance_sampling(bare), estimators.weighted_importance_sampling(bare)]
+    agreed = None
+    if dataset is not None:
+        values = model.values(
+            log, policy, chances, dataset, log.card.setup(), rollouts=rollouts, seed=seed, progress=progress
+        )
+        whole, agreed = bare._replace(q=values.q, v=values.v), values.agreed
+        found += [
+            estimators.doubly_robust(whole),
+            estimators.weighted_doubly_robust(whole),
+            estimators.model_alone(whole),
+        ]
+    freedom = weights.events - 1
+    return Verdict(
+        old=interval(log.returns, events, len(set(events.tolist())) - 1),
+        intervals={estimate.name: interval(estimate.parts, events, freedom) for estimate in found},
+        against_old={estimate.name: interval(estimate.parts - log.returns, events, freedom) for estimate in found},
+        weights=weights,
+        agreed=agreed,
+        estimates={estimate.name: estimate for estimate in found},
+    )
+
+
+def check_overlap(log: Log, chances: F64) -> None:
+    """Raises TooFew where the new policy may do what the old one never did, and no weight can make up for."""
+    missed = np.where(log.decisions.chance > 0, 0.0, chances).sum(axis=1)
+    some = np.flatnonzero(missed > 0)
+    if len(some):
+        raise TooFew(
+            f"at {len(some):,} of {len(missed):,} decisions the new policy takes actions that the old one never took",
+            decision=int(some[0]),
+            episodes=0.0,
+            hint="write the log with --epsilon 0.05, so that any allowed action has a chance",
+        )
+
+
+def weigh(ratio: F64, events: NDArray[np.int64]) -> Weights:
+    """Of ratios [E, T] and each episode's event [E]."""
+    logs = estimators.log_weights(ratio)
+    shares = estimators.normalised(logs)
+    last = np.exp(logs[:, -1])
+    mean, error = clustered(last, events)
+    return Weights(
+        episodes=estimators.effective(shares),
+        events=float(estimators.effective(np.bincount(events, shares[:, -1]).astype(np.float64))),
+        mean=mean,
+        error=error,
+        largest=float(np.nan_to_num(shares[:, -1].max(), nan=1.0)),
+    )
+
+
+def check_weights(weights: Weights, count: int, needed: float = LEAST_EPISODES) -> None:
+    """Of so many episodes. Raises TooFew."""
+    few = np.flatnonzero(weights.episodes < needed)
+    if len(few):
+        at, least = int(few[0]), float(weights.episodes.min())
+        more = f"about {count * needed / max(least, 1):,.0f} episodes" if least >= 1 else "a nearer policy"
+        raise TooFew(
+            f"of {count:,} episodes {weights.episodes[at]:.1f} count at decision {at + 1:,} of "
+            f"{len(weights.episodes):,}, and {least:.1f} where it is worst, but {needed:g} are needed: the two "
+            "policies differ too much, for too long",
+            decision=at,
+            episodes=least,
+            hint=f"a log of {more}, of shorter episodes (--episode), or of a policy that is more alike",
+        )
+    if weights.events < LEAST_EVENTS:
+        raise TooFew(
+            f"only {weights.events:.1f} events count, where {LEAST_EVENTS} are needed to tell an error",
+            decision=len(weights.episodes) - 1,
+            episodes=float(weights.episodes[-1]),
+            hint="a log of more events",
+        )
+    if not abs(weights.mean - 1) <= _MEAN_WITHIN * weights.error:
+        raise TooFew(
+            f"weights have a mean of {weights.mean:.3g} ± {weights.error:.2g} where it has to be 1: what the new "
+            "policy does most is not in the log, or its chances are not those by which actions were drawn",
+            decision=len(weights.episodes) - 1,
+            episodes=float(weights.episodes[-1]),
+            hint="a larger log, or one of a policy that is more alike",
+        )
+
+
+def interval(parts: F64, events: NDArray[np.int64], freedom: float) -> Interval:
+    """The mean of [E] dollars at LEVEL, by Student's distribution; errors by event (Liang and Zeger 1986)."""
+    mean, error = clustered(parts, events)
+    whole = math.floor(freedom + 1e-9)
+    reach = inference.student_quantile((1 - LEVEL) / 2, whole) * error if whole > 0 else math.nan
+    return Interval(mean, error, mean - reach, mean + reach)
+
+
+def _told(actions: bundle.Actions) -> str:
+    sizes = ", ".join(f"{size / 100:g}" for size in actions.sizes_e2)
+    return f"{actions.name} of {sizes} contracts"
+
+
+def told(log: Log, verdict: Verdict) -> dict[str, Any]:
+    """As plain JSON: dollars per episode, unknown is null."""
+    weights = verdict.weights
+    at = sorted({0, *(round(share * (len(weights.episodes) - 1)) for share in (0.25, 0.5, 0.75, 1.0))})
+    return {
+        "kind": "off-policy estimate",
+        "episodes": len(log.episodes.steps),
+        "events": len(set(log.events)),
+        "decisions": len(log.decisions.action),
+        "old": _plain(verdict.old),
+        "estimates": [
+            {
+                "name": name,
+                "about": estimators.NAMES[name],
+                **_plain(found),
+                "against_old": _plain(verdict.against_old[name]),
+            }
+            for name, found in verdict.intervals.items()
+        ],
+        "level": LEVEL,
+        "effective": {
+            "episodes": [{"decision": n + 1, "episodes": _number(weights.episodes[n])} for n in at],
+            "least": _number(weights.episodes.min()),
+            "events": _number(weights.events),
+            "needed": {"episodes": LEAST_EPISODES, "events": LEAST_EVENTS},
+            "mean_weight": _number(weights.mean),
+            "mean_weight_error": _number(weights.error),
+            "largest_share": _number(weights.largest),
+        },
+        "simulator_agreed": verdict.agreed,
+        "sentence": sentence(verdict),
+    }
+
+
+def sentence(verdict: Verdict) -> str:
+    """What it comes to, in words."""
+    best = "dr" if "dr" in verdict.intervals else "wis"
+    found, difference = verdict.intervals[best], verdict.against_old[best]
+    words = (
+        f"the new policy earns ${found.value:.3f} per episode, {LEVEL:.0%} interval {found.low:.3f} to {found.high:.3f}"
+    )
+    if not difference.low <= 0 <= difference.high:
+        return f"{words}: {'more' if difference.value > 0 else 'less'} than the old one by ${abs(difference.value):.3f}"
+    return f"{words}: not distinguishable from the old one"
+
+
+def _plain(interval: Interval) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in interval._asdict().items()}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
