@@ -104,7 +104,7 @@ def events(contestant: Contestant, tapes: Sequence[Tape]) -> Events:
     """What it comes to, each tape an event."""
     held = hold_out(tapes, _assume, every_us=EVERY_US)
     held = held.of_events({market.event for market in held.markets}, SECONDS * 1_000_000 // EVERY_US)
-    return events_of([play(contestant, held, MODELS["queue"], seed=0)], held.markets)
+    return events_of(play(contestant, held, MODELS["queue"], seeds=[0]), held.markets)
 
 
 def p_values(count: int, markets: int, options: dict[str, Any], pool: Callable[..., Any] = map) -> NDArray[np.float64]:
