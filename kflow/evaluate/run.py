@@ -33,6 +33,8 @@ ACCOUNTS: Final = 512
 _LOG: Final = 32
 # Equity is noted about so often.
 _CURVE_US: Final = 10_000_000
+# Decisions whose actions are counted together.
+_TOGETHER: Final = 64
 # Of an episode's draws for the policy, beside those for the venue.
 _POLICY: Final = 0x5851F42D
 _ENDINGS: Final = {word: code for code, word in enumerate(stepping.ENDINGS)}
@@ -77,13 +79,46 @@ class _Turns:
         return self._episodes[self.at % len(self._episodes)] if self.at < self.count else None
 
 
+class _Chosen:
+    """Which actions were taken at which YES mid. Counted some decisions at a time: each count costs as much as many."""
+
+    def __init__(self, accounts: int, actions: int, episodes: int, seeds: int) -> None:
+        self.actions: Final = np.zeros((seeds, actions, MID_BINS + 1), np.int64)
+        self._episodes: Final = episodes
+        self._turn = np.zeros((_TOGETHER, accounts), np.int64)
+        self._action = np.zeros((_TOGETHER, accounts), np.int64)
+        self._mid = np.zeros((2, _TOGETHER, accounts), np.float32)
+        self._rows = 0
+
+    def add(self, turn: I64, chosen: I64, seen: NDArray[np.float32], running: NDArray[np.bool_]) -> None:
+        """One decision of every account that is running."""
+        row = self._rows
+        self._turn[row] = turn
+        self._action[row] = np.where(running, chosen, -1)
+        self._mid[0, row], self._mid[1, row] = seen[:, _MID], seen[:, _SIDES]
+        self._rows += 1
+        if self._rows == _TOGETHER:
+            self.count()
+
+    def count(self) -> None:
+        """What was added since."""
+        taken = self._action[: self._rows] >= 0
+        turn, action = self._turn[: self._rows][taken], self._action[: self._rows][taken]
+        mid, sides = self._mid[0, : self._rows][taken], self._mid[1, : self._rows][taken]
+        column = np.where(sides == 0, np.minimum((mid * MID_BINS).astype(np.int64), MID_BINS - 1), MID_BINS)
+        shape = self.actions.shape
+        cells = (turn // self._episodes * shape[1] + action) * shape[2] + column
+        self.actions[:] += np.bincount(cells, minlength=self.actions.size).reshape(shape)
+        self._rows = 0
+
+
 @dataclass(slots=True)
 class _Notes:
     """What is collected while it is played; rows of the log with the turn that each is of."""
 
     equity: I64  # [turns, P]
     position: I64
-    actions: I64  # [seeds * A * (MID_BINS + 1)]
+    chosen: _Chosen
     finished: list[Finished | None]
     logs: list[I64] = field(default_factory=list)
     of: list[I64] = field(default_factory=list)
@@ -108,11 +143,11 @@ class _Play:
         self._at = np.zeros(self._batch.count, np.int64)  # which turn each account is in
         self._every = max(_CURVE_US // held.dataset.every_us, 1)
         points = max(episode.last - episode.first for episode in held.episodes) // self._every + 2
-        self._cells = len(contestant.setup.actions.actions) * (MID_BINS + 1)
+        self._left = np.zeros(self._batch.count, np.int64)  # decisions until its next point
         self._notes = _Notes(
             equity=np.full((count, points), -1, np.int64),
             position=np.zeros((count, points), np.int64),
-            actions=np.zeros(self._cells * len(seeds), np.int64),
+            chosen=_Chosen(self._batch.count, len(contestant.setup.actions.actions), len(each), len(seeds)),
             finished=[None] * count,
         )
 
@@ -141,7 +176,7 @@ class _Play:
             orders=orders,
             fills=fills,
             curve=self._curve(finished, notes.equity[mine], notes.position[mine]),
-            actions=notes.actions.reshape(len(self._seeds), -1, MID_BINS + 1)[number],
+            actions=notes.chosen.actions[number],
         )
 
     def _run(self) -> None:
@@ -150,20 +185,24 @@ class _Play:
             self._begin(account)
         nothing = np.zeros(0, np.float64)
         masks = np.zeros((batch.count, 0), np.bool_)
-        self._note_equity()
-        while (running := batch.running).any():
+        running = batch.running
+        while running.any():
+            self._note_equity(running)
             seen = batch.observations
             if contestant.masked:
                 masks = batch.masks()
             chosen = contestant.decide(seen, masks, self._draws() if contestant.draws else nothing)
-            self._count(chosen, seen, running)
+            self._notes.chosen.add(self._at, chosen, seen, running)
             _, _, finished = batch.step(chosen)
             self._drain()
-            self._note_equity()
-            for done in finished:
-                self._notes.finished[self._at[done.account]] = done
-                self._begin(done.account)
-            self._progress(int(running.sum()))
+            self._left -= 1
+            if finished:
+                self._progress(sum(done.steps for done in finished))
+                for done in finished:
+                    self._notes.finished[self._at[done.account]] = done
+                    self._begin(done.account)
+                running = batch.running
+        self._notes.chosen.count()
 
     def _begin(self, account: int) -> None:
         """The account's next turn, whose draws are its own."""
@@ -171,6 +210,7 @@ class _Play:
         turn = self._turns.at
         if turn < self._turns.count:
             self._at[account] = turn
+            self._left[account] = 0
             self._batch.state.random[account] = self._starts[turn]
 
     def _draws(self) -> NDArray[np.float64]:
@@ -183,14 +223,6 @@ class _Play:
             z ^= z >> np.uint64(31)
         uniform: NDArray[np.float64] = ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
         return uniform
-
-    def _count(self, chosen: I64, seen: NDArray[np.float32], running: NDArray[np.bool_]) -> None:
-        """Which actions are taken at which mid."""
-        quoted = seen[:, _SIDES] == 0
-        column = np.where(quoted, np.minimum((seen[:, _MID] * MID_BINS).astype(np.int64), MID_BINS - 1), MID_BINS)
-        seed = self._at // len(self._held.episodes)
-        cells = (seed * self._cells + chosen * (MID_BINS + 1) + column)[running]
-        self._notes.actions += np.bincount(cells, minlength=len(self._notes.actions))
 
     def _drain(self) -> None:
         """Take what was logged since the last decision."""
@@ -208,15 +240,15 @@ class _Play:
         self._notes.of.append(np.repeat(self._at[who], counts))
         logged[who] = 0
 
-    def _note_equity(self) -> None:
+    def _note_equity(self, running: NDArray[np.bool_]) -> None:
         """Equity and position of accounts that have come to a point of the curve."""
-        batch, seat = self._batch, self._batch.desk.seat
-        point, rest = np.divmod(seat[:, stepping.STEPS], self._every)
-        due = np.flatnonzero((rest == 0) & batch.running)
+        due = np.flatnonzero((self._left == 0) & running)
         if len(due):
-            places = self._at[due], point[due]
+            seat = self._batch.desk.seat
+            places = self._at[due], seat[due, stepping.STEPS] // self._every
             self._notes.equity[places] = seat[due, stepping.EQUITY]
-            self._notes.position[places] = batch.state.account[due, kernel.POSITION]
+            self._notes.position[places] = self._batch.state.account[due, kernel.POSITION]
+            self._left[due] = self._every
 
     def _curve(self, finished: Sequence[Finished], equity: I64, position: I64) -> Curve:
         """With what each episode ended with, from its end on. What was settled is held no longer."""
