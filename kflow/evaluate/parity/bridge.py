@@ -16,7 +16,7 @@ of the recording (`worths`). The sequence, each step with what the one before le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ class Parity:
     assumed: Simulated | None  # with the assumed latency
     timed: Simulated | None  # at its real moments
     within: tuple[Fill, ...]  # real fills that the recording covers
+    tick: int = 0  # from its price to the next; 0 where it was not simulated
 
     @property
     def live(self) -> int:
@@ -123,8 +124,9 @@ def bridge(tapes: Sequence[Tape], log: AccountLog, assume: Callable[[Tape], Assu
         if number not in inside:
             orders.append(_not_covered(order, worth, why_not[number]))
             continue
-        schedule = assume(_tape_of(chapters, number)).fees
-        orders.append(_compared(order, worth, schedule, assumed[number], timed[number], ends[number]))
+        tape = _tape_of(chapters, number)
+        one = _compared(inside[number], worth, assume(tape).fees, assumed[number], timed[number], ends[number])
+        orders.append(replace(one, tick=_tick(tape, order.yes)))
     live = _live(log.before, log.after, worths)
     untold = sum(order.sent_us is None for order in inside.values())
     return Bridge(orders, worths, live, (expected, found), in_book, untold, _disagreements(log))
@@ -156,13 +158,34 @@ def _chapters(tapes: Sequence[Tape], log: AccountLog) -> tuple[list[Chapter], di
         elif order.yes not in columns[covering[0][0]]:
             why_not[number] = "its price is not on the recording's grid"
         else:
-            found.setdefault(covering[0], {})[number] = order
+            found.setdefault(covering[0], {})[number] = _when_refused(order, tapes[covering[0][0]])
     chapters = []
     for key in sorted(found, key=lambda key: spans[key]):
         tape = tapes[key[0]]
         mine_all = [order for order in log.orders if order.market == tape.market]
         chapters.append(Chapter(Unseen(tape, key[1], mine_all), found[key]))
     return chapters, why_not
+
+
+def _when_refused(order: Order, tape: Tape) -> Order:
+    """A post-only order that was refused crossed then: of the moments it may have arrived at, the nearest that fits."""
+    if order.refused is None or not (order.guessed and order.post_only) or order.sent_us is None:
+        return order
+    top, us = tape.arrays.top, tape.arrays.us
+    first = max(int(np.searchsorted(us, order.sent_us, side="right")) - 1, 0)
+    behind = int(np.searchsorted(us, max(order.answered_us or order.us, order.sent_us), side="right"))
+    col = int(np.searchsorted(tape.arrays.price, order.yes))
+    near = top[first:behind, 0] >= col if order.side else top[first:behind, 1] <= col
+    moments = np.maximum(us[first:behind][near], order.sent_us)
+    if not len(moments):
+        return order
+    return replace(order, us=int(moments[np.argmin(np.abs(moments - order.us))]))
+
+
+def _tick(tape: Tape, yes: int) -> int:
+    prices = tape.arrays.price.tolist()
+    place = prices.index(yes)
+    return int(prices[place + 1] - yes) if place + 1 < len(prices) else int(yes - prices[place - 1])
 
 
 def _worths(tapes: Sequence[Tape], log: AccountLog) -> dict[str, Worth]:

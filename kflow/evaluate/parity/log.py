@@ -1,7 +1,8 @@
 """What an account did and got: orders, fills, what it had before and after. A JSON object a line (docs/parity.md).
 
 An order's line is one of `kflow simulate --orders` with more members. Prices are of the side that is bought, 1e-4
-dollar; sizes 1e-2 contract, positions YES positive; money 1e-6 dollar; times µs since 1970 by the venue's clock.
+dollar; sizes 1e-2 contract, positions YES positive; money 1e-6 dollar; times µs since 1970. What the client says by its
+own clock (`sent_us`, `answered_us`, `cancel_sent_us`) is put on the venue's by `merge.on_one_clock`.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ class Order:
     price: int
     size: int
     us: int  # when it reached the venue
+    guessed: bool = False  # the venue did not say so: half way between sent and answered
     client: str | None = None
     sent_us: int | None = None
+    answered_us: int | None = None
     immediate: bool = False
     post_only: bool = False
     reduce_only: bool = False
@@ -92,6 +95,13 @@ class Order:
     def dead_on_arrival(self) -> bool:
         """Nothing of it was filled or came to rest: refused, or taken and ended at once."""
         return self.refused is not None or (not self.fills and self.cancelled_us == self.us)
+
+    @property
+    def ended_by_venue(self) -> bool:
+        """It was over before anybody asked: expired, its market closed, or an own order met it."""
+        return self.cancelled_us is not None and (
+            self.cancel_sent_us is None or self.cancelled_us < self.cancel_sent_us
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,7 @@ class _Order(msgspec.Struct):
     ts: str | None = None
     client_order_id: str | None = None
     sent_us: int | None = None
+    answered_us: int | None = None
     immediate: bool = False
     post_only: bool = False
     reduce_only: bool = False
@@ -229,11 +240,9 @@ def _size(text: str) -> int:
 
 
 def _order(line: _Order) -> Order:
-    if line.us is None and line.ts is None:
-        raise msgspec.ValidationError("neither `us` nor `ts` says when")
     if line.side not in SIDES:
         raise Unrepresentable("side, which is yes or no", line.side)
-    us = _time(line.us if line.us is not None else parse_rfc3339_us(line.ts or ""))
+    us, guessed = _arrival(line)
     if line.cancelled_us is not None and _time(line.cancelled_us) < us:
         raise Unrepresentable("time in µs after the order reached the venue", line.cancelled_us)
     fills = [
@@ -251,8 +260,10 @@ def _order(line: _Order) -> Order:
         price=int(parse_price(line.price)),
         size=_size(line.size),
         us=us,
+        guessed=guessed,
         client=line.client_order_id,
         sent_us=_maybe(line.sent_us),
+        answered_us=_maybe(line.answered_us),
         immediate=line.immediate,
         post_only=line.post_only,
         reduce_only=line.reduce_only,
@@ -264,6 +275,18 @@ def _order(line: _Order) -> Order:
         fills=tuple(sorted(fills, key=lambda fill: fill.us)),
         filled=None if line.filled is None else int(parse_size(line.filled)),
     )
+
+
+def _arrival(line: _Order) -> tuple[int, bool]:
+    """When an order reached the venue, and whether that is a guess."""
+    if line.us is not None:
+        return _time(line.us), False
+    if line.ts is not None:
+        return parse_rfc3339_us(line.ts), False
+    if line.sent_us is None:
+        raise msgspec.ValidationError("none of `us`, `ts` and `sent_us` says when")
+    answered_us = line.sent_us if line.answered_us is None else line.answered_us
+    return _time((line.sent_us + answered_us) // 2), True
 
 
 def _fee(text: str) -> int:
@@ -294,7 +317,8 @@ def line_of(order: Order) -> dict[str, Any]:
         "client_order_id": order.client,
         "market": order.market,
         "sent_us": order.sent_us,
-        "us": order.us,
+        "answered_us": order.answered_us,
+        "us": None if order.guessed else order.us,
         "side": SIDES[order.side],
         "price": format_price(Price(order.price)),
         "size": format_size(Size(order.size)),

@@ -40,6 +40,7 @@ def _with_what_client_knows(order: Order, own: Order) -> Order:
         price=own.price,
         size=own.size,
         sent_us=own.sent_us,
+        answered_us=own.answered_us,
         immediate=own.immediate,
         post_only=own.post_only,
         reduce_only=own.reduce_only,
@@ -47,6 +48,35 @@ def _with_what_client_knows(order: Order, own: Order) -> Order:
         cancel_sent_us=own.cancel_sent_us,
         cancelled_us=order.cancelled_us if order.cancelled_us is not None else own.cancelled_us,
         amends=own.amends,
+    )
+
+
+def on_one_clock(log: AccountLog) -> tuple[AccountLog, int]:
+    """The same with the client's moments on the venue's clock, and by how much they were moved, µs.
+
+    No order arrives before it is sent or after it is answered: of all orders the narrowest such bounds. Clocks that fit
+    them are left alone; others are moved to their middle, or as little as can be where no answer is told.
+    """
+    pairs = [order for order in log.orders if order.sent_us is not None and not order.guessed]
+    most = min((order.us - (order.sent_us or 0) for order in pairs), default=0)
+    least = max((order.us - order.answered_us for order in pairs if order.answered_us is not None), default=None)
+    if most >= 0 and (least is None or least <= 0):
+        return log, 0
+    shift = most if least is None else (least + most) // 2
+    return replace(log, orders=tuple(sorted((_moved(o, shift) for o in log.orders), key=lambda o: o.us))), shift
+
+
+def _moved(order: Order, shift: int) -> Order:
+    def moved(us: int | None) -> int | None:
+        return None if us is None else us + shift
+
+    return replace(
+        order,
+        us=order.us + shift if order.guessed else order.us,
+        sent_us=moved(order.sent_us),
+        answered_us=moved(order.answered_us),
+        cancel_sent_us=moved(order.cancel_sent_us),
+        amends=tuple(amend._replace(sent_us=moved(amend.sent_us)) for amend in order.amends),
     )
 
 

@@ -10,15 +10,16 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kflow.evaluate.parity.log import Amend, Fill, Holding, Order
-from kflow.evaluate.parity.unseen import Removal, Unseen
+from kflow.evaluate.parity.unseen import Removal, Unseen, over_us
 from kflow.sim import kernel
 from kflow.sim.accounts import Limits, market_of, new_accounts
 from kflow.sim.fills import NO_LATENCY, Assumptions, Latency
 from kflow.sim.tape import Tape
 from kflow.units import DOLLAR, Money, Size
 
-# Of several things at one moment the first: what we took goes, then orders arrive, change, are withdrawn.
-_GOES, _ARRIVES, _CHANGES, _LEAVES, _ENDS = range(5)
+# Of several things at one moment the first: what we took goes; the venue ends an order, which may make room for one
+# that arrives; orders arrive, change, are withdrawn; the stretch is over.
+_GOES, _ENDED, _ARRIVES, _CHANGES, _LEAVES, _OVER = range(6)
 _ROWS: Final = 256
 _ANY: Final = Size(2**40)
 _REFUSALS: Final = (
@@ -83,7 +84,8 @@ def assumed_times(order: Order, latency: Latency, seed: int, number: int) -> Tim
 
     arrives = travels(order.sent_us, latency.place, real.arrives)
     amends = tuple(travels(amend.sent_us, latency.place, amend.us) for amend in order.amends)
-    cancel = None if real.cancel is None else travels(order.cancel_sent_us, latency.cancel, real.cancel)
+    asked = None if order.ended_by_venue else order.cancel_sent_us
+    cancel = None if real.cancel is None else travels(asked, latency.cancel, real.cancel)
     return Times(arrives, amends, cancel)
 
 
@@ -150,14 +152,21 @@ class _Seat:
         self._sent[self.field(kernel.PLACED)] = order, answer
         kernel.place(self.state, self.market, self.rules, 0, order.side, col, order.size, flags, 0)
 
-    def slot(self, order: Order) -> int | None:
-        """Where an order is, if it is open."""
+    def open(self) -> list[tuple[int, Order]]:
+        """Slots of open orders."""
         orders = self.state.orders[0]
         open_ = (orders[:, kernel.STATUS] == kernel.TRAVELS) | (orders[:, kernel.STATUS] == kernel.RESTS)
-        for slot in np.flatnonzero(open_).tolist():
-            if self._sent[int(orders[slot, kernel.ID])][0] is order:
-                return int(slot)
-        return None
+        return [(slot, self._sent[int(orders[slot, kernel.ID])][0]) for slot in np.flatnonzero(open_).tolist()]
+
+    def slot(self, order: Order) -> int | None:
+        """Where an order is, if it is open."""
+        return next((slot for slot, other in self.open() if other is order), None)
+
+    def meets(self, order: Order) -> list[tuple[int, Order]]:
+        """Own orders of the other side that an order's price reaches."""
+        col, sign = self.column[order.yes], -1 if order.side else 1
+        cols = self.state.orders[0, :, kernel.COL]
+        return [(s, other) for s, other in self.open() if other.side != order.side and sign * (col - cols[s]) >= 0]
 
     def give_back(self, level: tuple[int, int], taken: int) -> None:
         """What we took is out of the recorded book now, and must not count as taken on top of that."""
@@ -184,6 +193,7 @@ class Playing:
         self._tapes: dict[int, Tape] = {}
         self._chapters = list(chapters)
         self.answers: dict[int, Simulated] = {}
+        self._over = {order.order: over_us(order) for chapter in self._chapters for order in chapter.orders.values()}
         self._actions: list[tuple[int, int, int, Callable[[], None]]] = []
         for place in range(len(self._chapters)):
             self._plan(place, times)
@@ -217,8 +227,9 @@ class Playing:
             ends = [us for us in (when.cancel, order.expires_us) if us is not None]
             if ends and not order.immediate:
                 us = max(min(ends), at)
-                self._add(us, _LEAVES, partial(self._leave, place, us, order))
-        self._add(last_us + 1, _ENDS, partial(self._end, place, last_us + 1))
+                rank = _ENDED if order.ended_by_venue and us > at else _LEAVES
+                self._add(us, rank, partial(self._leave, place, us, order))
+        self._add(last_us + 1, _OVER, partial(self._end, place, last_us + 1))
 
     def _add(self, us: int, rank: int, act: Callable[[], None]) -> None:
         self._actions.append((us, rank, len(self._actions), act))
@@ -250,8 +261,18 @@ class Playing:
             # It may matter what other markets did since: fills give back what was held back too much.
             for other in [key for key in self._seats if key != place]:
                 self._run(other, us)
-        self._seats[place].place(order, answer)
+        seat = self._seats[place]
+        if self._make_way(seat, order):
+            self._run(place, us)
+        seat.place(order, answer)
         self._run(place, us)
+
+    def _make_way(self, seat: _Seat, order: Order) -> bool:
+        """Withdraw what meets an order and was really over before it: nobody would have had both."""
+        slots = [slot for slot, other in seat.meets(order) if (self._over[other.order] or order.us + 1) <= order.us]
+        for slot in slots:
+            kernel.cancel(seat.state, seat.rules, 0, slot)
+        return bool(slots)
 
     def _change(self, place: int, us: int, order: Order, amend: Amend) -> None:
         seat = self._run(place, us)

@@ -63,6 +63,14 @@ def effects_of(order: Order) -> list[Effect]:
     return life.effects
 
 
+def over_us(order: Order) -> int | None:
+    """When nothing of an order was left at the venue; None while something was."""
+    if order.immediate or order.dead_on_arrival:
+        return order.us
+    effects = effects_of(order)
+    return None if _rests(effects) else effects[-1].us if effects else order.us
+
+
 class _Life:
     """An order in the book of its venue."""
 
