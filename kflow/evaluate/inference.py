@@ -30,7 +30,7 @@ ALPHA: Final = 0.05  # an edge counts as shown at this p, corrected for the vari
 RESAMPLES: Final = 9_999
 # Differences that are nothing beside the spread of the events are rounding.
 _ROUNDING: Final = 1e-9
-_ROWS: Final = 1_000  # resamples that are taken at once
+_ROWS: Final = 100  # resamples that are taken at once: a cache holds them
 _NORMAL: Final = NormalDist()
 # Euler and Mascheroni's, in the expected maximum of normal draws.
 _EULER: Final = 0.5772156649015329
