@@ -90,9 +90,21 @@ def show(
     with _registry(context) as (conn, _):
         found = registry.get(conn, model)
         steps = registry.changes(conn, found)
+        judged = registry.evaluations(conn, found)
     log = [
         {"at": render.when(step.changed_ns), "before": step.before, "after": step.after, "reason": step.reason}
         for step in steps
+    ]
+    verdicts = [
+        {
+            "at": render.when(one.created_ns),
+            "evaluation": one.name,
+            "events": one.events,
+            "in_sample": one.in_sample,
+            "sentence": one.sentence,
+            "folder": one.folder,
+        }
+        for one in judged
     ]
     card: Mapping[str, Any] = {} if found.card is None else msgspec.json.decode(found.card)
     whole = {
@@ -103,11 +115,14 @@ def show(
         "training_metrics": found.training_metrics,
     }
     if chosen is not render.Format.TABLE:
-        render.record({**whole, "card": card or None, "changes": log}, form=chosen)
+        render.record({**whole, "card": card or None, "changes": log, "evaluations": verdicts}, form=chosen)
         return
     render.record({**whole, **_of_card(card, registry.sessions_trained_on(found))}, form=chosen)
     typer.echo()
     render.rows("changes", log, columns=("at", "before", "after", "reason"), form=chosen)
+    for one in verdicts:
+        stamp = "IN SAMPLE. " if one["in_sample"] else ""
+        render.text(f"\n{one['evaluation']}, {one['events']} events: {stamp}{one['sentence']}")
 
 
 @app.command()
@@ -116,6 +131,9 @@ def promote(
     model: ModelArgument,
     status: Annotated[str, typer.Argument(metavar="STATUS", help="paper, live, retired or failed.")],
     reason: ReasonOption = "by hand",
+    unevaluated: Annotated[
+        bool, typer.Option("--unevaluated", help="To paper without a kflow evaluate on what it never saw.")
+    ] = False,
     yes: YesOption = False,
 ) -> None:
     """Take a model a step on: candidate, paper, live, retired. The one that was live before is retired.
@@ -131,7 +149,14 @@ def promote(
             instead = f" instead of {now[0]}" if now else ""
             _ask(f"{found} ({found.status}) becomes live{instead}, and may trade for money. Do it?", yes)
         changed, replaced = registry.promote(
-            conn, data, found, status, reason=reason, now_ns=_now_ns(), schema=_feature_schema()
+            conn,
+            data,
+            found,
+            status,
+            reason=f"{reason}, unevaluated" if unevaluated else reason,
+            now_ns=_now_ns(),
+            schema=_feature_schema(),
+            unjudged=unevaluated,
         )
     if replaced is not None:
         render.note(f"{replaced} is retired; back to it: kflow models promote {replaced} live")

@@ -73,6 +73,18 @@ class Change(NamedTuple):
     reason: str
 
 
+class Judged(NamedTuple):
+    """An evaluation of a model. events: independent settlements that it rests on."""
+
+    id: int
+    created_ns: int
+    name: str
+    folder: str
+    in_sample: bool
+    events: int
+    sentence: str
+
+
 class Created(NamedTuple):
     """The number and the version that a new model got."""
 
@@ -207,11 +219,20 @@ def load(data: Path, model: Model, *, schema: str | None = None) -> Bundle:
 
 
 def promote(
-    conn: Connection, data: Path, model: Model, status: str, *, reason: str, now_ns: int, schema: str | None = None
+    conn: Connection,
+    data: Path,
+    model: Model,
+    status: str,
+    *,
+    reason: str,
+    now_ns: int,
+    schema: str | None = None,
+    unjudged: bool = False,
 ) -> tuple[Model, Model | None]:
     """The model's next status; the model as it then is, and the one that was live before and is now retired.
 
-    Its bundle is verified where it may come to trade. Raises UsageError for a step that may not follow, ModelError.
+    Its bundle is verified where it may come to trade, and an evaluation on what it never saw is demanded before paper,
+    but for `unjudged`. Raises UsageError for a step that may not follow, ModelError.
     """
     with conn.transaction():
         model = _locked(conn, model.id)
@@ -220,12 +241,23 @@ def promote(
             raise UsageError(f"{model} was never live, so it cannot be again", hint="train it again, as a new version")
         if status in ("candidate", *IN_USE):
             load(data, model, schema=schema)
+        if status == "paper" and not unjudged and all(judged.in_sample for judged in evaluations(conn, model)):
+            raise UsageError(
+                f"{model} was never judged on what it did not see",
+                hint=f"kflow evaluate {model} --sessions …; or --unevaluated, which is kept with the step",
+            )
         older = read(conn, name=model.name, status="live") if status == "live" else ()
         for other in older:
             _change(conn, other, "retired", f"{model} is live", now_ns)
         _change(conn, model, status, reason, now_ns)
         (changed,) = read(conn, model_id=model.id)
     return changed, older[0] if older else None
+
+
+def evaluations(conn: Connection, model: Model) -> tuple[Judged, ...]:
+    """Of a model, newest first."""
+    with conn.cursor(row_factory=class_row(Judged)) as cursor:
+        return tuple(cursor.execute(queries("evaluations")["of_model"], {"model_id": model.id}))
 
 
 def remove(conn: Connection, data: Path, model: Model, *, reason: str, now_ns: int) -> None:

@@ -44,7 +44,7 @@ def registered(kflow: Kflow, database: Database, data: Path) -> Kflow:
             made = registry.create(conn, "ppo", "ppo", now_ns=NOW_NS, feature_schema=SCHEMA, run_folder="runs/ppo_0001")
             network = models.untrained(LAYOUT, seed)
             registry.finish(conn, data, made.id, network, facts(version=made.version), now_ns=NOW_NS)
-        registry.promote(conn, data, registry.get(conn, "ppo:1"), "paper", reason="well", now_ns=NOW_NS)
+        registry.promote(conn, data, registry.get(conn, "ppo:1"), "paper", reason="well", now_ns=NOW_NS, unjudged=True)
         registry.create(conn, "a2c", "a2c", now_ns=NOW_NS)
 
     def call(*arguments: object) -> Outcome:
@@ -113,7 +113,7 @@ def test_promotion_to_live_is_confirmed(registered: Kflow) -> None:
     assert statuses(registered)["ppo:1"] == "paper"
     done = registered("models", "promote", "ppo:1", "live", "--yes", "--reason", "thirty hours on paper")
     assert (done.code, done.out) == (0, "ppo:1 is live\n")
-    registered("models", "promote", "ppo:2", "paper")
+    registered("models", "promote", "ppo:2", "paper", "--unevaluated")
     done = registered("models", "promote", "ppo:2", "live", "--yes")
     assert "kflow models promote ppo:1 live" in done.err
     assert statuses(registered) == {"a2c:1": "training", "ppo:1": "retired", "ppo:2": "live"}
@@ -168,7 +168,7 @@ def test_verify_ends_with_9_where_a_model_cannot_be_trusted(registered: Kflow, d
     weights.write_bytes(whole)
     refused(registered("models", "verify", "ppo:2"), 9, "sha256")
     refused(registered("models", "verify", weights), 9, "sha256")
-    refused(registered("models", "promote", "ppo:2", "paper"), 9, "sha256")
+    refused(registered("models", "promote", "ppo:2", "paper", "--unevaluated"), 9, "sha256")
     refused(registered("models", "export", "ppo:2", "--output", "out"), 9, "sha256")
     assert not Path("out").exists()
     card = data / "models/ppo/1/ppo.json"
