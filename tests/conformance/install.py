@@ -1,4 +1,4 @@
-"""Installs the independent clients of the conformance tests, each into a virtual environment of its own.
+"""Installs the independent clients and libraries of the conformance tests, each into a virtual environment of its own.
 
 `python tests/conformance/install.py` makes `.venvs/<client>` from `<client>.lock` beside this file, and does nothing
 where that is done. Where no package registry can be reached it says so, leaves `.venvs/<client>.unreachable` and ends
@@ -55,10 +55,11 @@ def install(client: str) -> bool:
     folder, lock = ENVIRONMENTS / client, HERE / f"{client}.lock"
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
-    # Some clients ask for a newer Python than they need; the hashes fix what is installed all the same.
+    # Some clients ask for a newer Python than they need, or for packages they do not import; the lock has all that is
+    # installed, and its hashes fix it.
     done = subprocess.run(
         [str(python_of(client)), "-m", "pip", "install", "--disable-pip-version-check", "--retries", "1", "--timeout",
-         "20", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python", "-r", str(lock)],
+         "20", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python", "--no-deps", "-r", str(lock)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode == 0:
