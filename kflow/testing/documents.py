@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -115,7 +116,7 @@ def _tapes(rng: np.random.Generator, events: int, settled: bool, hostile: bool) 
                 "event": market.rpartition("-")[0] if not hostile else f"event {market}",
                 "source": "session" if not hostile else HOSTILE[0],
                 "session": 12,
-                "digest": rng.bytes(32).hex(),
+                "digest": hashlib.sha256(market.encode()).hexdigest(),
                 "seconds": seconds,
                 "from_us": start_us,
                 "until_us": start_us + int(seconds * _SECOND),

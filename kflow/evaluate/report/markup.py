@@ -53,7 +53,7 @@ def join(content: Content) -> Markup:
 def named(text: str, most: int = 64) -> Markup:
     """Somebody else's name: it may be long, and written from right to left."""
     kept = words.short(text, most)
-    return el("bdi", kept, title=text if kept != text else None)
+    return el("bdi", kept, title=words.short(text, 200) if kept != text else None)
 
 
 def _attribute(value: object) -> str:

@@ -149,7 +149,7 @@ def drawdown(curve: Drawdown, data: Data, width: float, reserved: str) -> Canvas
     return canvas
 
 
-def events(rows: Sequence[Event], width: float) -> Canvas | None:
+def events(rows: Sequence[Event], width: float, unit: str = "$ per event, mean over seeds") -> Canvas | None:
     """Profit of each event in order of time; hollow where no result is recorded."""
     known = [row for row in rows if row.profit is not None]
     if len(known) < 2:
@@ -159,7 +159,7 @@ def events(rows: Sequence[Event], width: float) -> Canvas | None:
     seeds = [end for row in known for end in (row.low, row.high)] if len(known) <= 60 else []
     scale = Scale(*padded([*(row.profit for row in known), *seeds]), box.bottom, box.top)
     canvas = Canvas(width, box.bottom + 24, f"profit in dollars of each of {len(known)} events, in order of time")
-    canvas.y_axis(box, scale, "$ per event, mean over seeds")
+    canvas.y_axis(box, scale, unit)
     room = (box.right - box.left) / len(known)
     wide = min(room * 0.74, 44.0)
     if few:

@@ -10,8 +10,8 @@ from kflow.evaluate.report.markup import Content, Markup, el, join
 from kflow.evaluate.report.svg import PHONE, Canvas
 
 # Widths that charts are drawn for: the page, and half of it.
-PAGE: Final = 1080.0
-HALF: Final = 520.0
+PAGE: Final = 880.0
+HALF: Final = 430.0
 # Rows of a table that is looked up rather than read.
 MOST_ROWS: Final = 60
 

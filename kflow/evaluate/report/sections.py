@@ -10,7 +10,7 @@ from kflow.evaluate.report.markup import Content, Markup, join, named
 from kflow.evaluate.report.shape import Distance, Evaluation, Event, Queue, Result
 
 # Contestants whose every detail is drawn; of more, the tables tell.
-MOST_DRAWN = 4
+MOST_DRAWN = 3
 _MOST_EVENTS = 40
 
 
@@ -296,8 +296,8 @@ def _calibration(told: Evaluation) -> list[Content]:
                 return parts.absent(one.belief_why)
             if not settled:
                 return parts.absent(
-                    f"None of the {words.counted(told.data.markets, 'market')} has a recorded result, so nothing says "
-                    "whether what was bought won. A result is never guessed."
+                    f"0 of {words.counted(told.data.markets, 'market')} have a recorded result, so nothing says whether "
+                    "what was bought won. A result is never guessed."
                 )
             return parts.absent(f"{words.short(name, 40)} bought nothing in the {settled:,} markets with a result.")
         rows: list[tuple[str, Content]] = [
@@ -320,7 +320,7 @@ def _actions(told: Evaluation) -> list[Content]:
         counts = zip(one.actions.names, one.actions.counts, strict=False)
         never = [words.plain(action) for action, row in counts if not any(row)]
         caption = [
-            "Share of the decisions at each mid that took an action; the darker the more often. ",
+            "Share of the decisions at each mid that took an action: the stronger the colour, the more often. ",
             f"Never taken: {words.listed(never, 30)}." if never else "Every action was taken.",
         ]
         drawn = partial(trading.heat, one.actions)

@@ -38,7 +38,7 @@ def rates(bins: Sequence[tuple[str, float | None, int | None, str]], width: floa
         if orders is not None and room > LETTER * 4.5:
             canvas.text(x, top - 5, words.count(orders), "small", anchor="middle")
     canvas.text(box.right, box.bottom + 34, unit, "unit", anchor="end")
-    canvas.text(box.left, box.bottom + 34, "on the bars: orders", "unit")
+    canvas.text(box.right, box.top - 14, "on the bars: orders", "unit", anchor="end")
     return canvas
 
 

@@ -37,7 +37,7 @@ def fills(model: str) -> str:
 
 def _places(value: float) -> int:
     size = abs(value)
-    return 0 if size >= 1000 else 2 if size >= 1 else 3 if size >= 0.1 else 4
+    return 0 if size >= 1000 else 2 if size >= 0.1 else 3 if size >= 0.01 else 4
 
 
 def _fixed(value: float, places: int, sign: bool) -> str:
