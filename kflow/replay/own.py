@@ -6,6 +6,8 @@ Samples of their place in the queue, for `kflow calibrate --own`: `order_id`, `m
 
 Orders as they were sent, for `kflow simulate --orders`: `order_id`, `market`, a moment, `side`, `price`, `size`, and
 where known `cancelled_us`, `immediate`, and what became of it: `filled` (contracts), `filled_us` (when it was whole).
+The log of an account (docs/parity.md) is such a file too: lines of another `kind` than `order` are passed over, and so
+are orders that the venue refused.
 """
 
 from __future__ import annotations
@@ -52,6 +54,11 @@ class _OrderLine(msgspec.Struct):
     filled_us: int | None = None
 
 
+class _Kind(msgspec.Struct):
+    kind: str = "order"
+    refused: str | None = None
+
+
 T = TypeVar("T", _Line, _OrderLine)
 
 
@@ -78,6 +85,9 @@ def _lines(path: Path, kind: type[T], parse: Callable[[T], R]) -> Iterator[tuple
     number = 0
     try:
         for number, text in enumerate(path.read_bytes().splitlines(), 1):  # noqa: B007 - an error names it
+            what = msgspec.json.decode(text, type=_Kind)
+            if what.kind != "order" or what.refused is not None:
+                continue
             line = msgspec.json.decode(text, type=kind)
             yield line.market, parse(line)
     except OSError as error:

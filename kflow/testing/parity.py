@@ -23,9 +23,10 @@ from kflow.exchange.synthetic import SyntheticSource
 from kflow.exchange.terms import Terms
 from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.environments import Environment, endpoints
+from kflow.market.times import parse_rfc3339_us
 from kflow.testing.client import RawClient, client
 from kflow.testing.trader import Trader
-from kflow.testing.venue import LocalVenue, LocalVenueProcess
+from kflow.testing.venue import LocalVenue
 from kflow.units import DOLLAR, parse_price, parse_size
 
 _ORDERS: Final = "/portfolio/events/orders"
@@ -127,8 +128,8 @@ class Bot:
         """To another price, one step away from the market, or to half the size."""
         order, asked, dice = self.sent[number], _now_us(), self._random
         now = (await self._trader.get(f"/portfolio/orders/{order.order}"))["order"]
-        left, filled = parse_size(now["remaining_count_fp"]), parse_size(now["fill_count_fp"])
-        yes = parse_price(now["yes_price_dollars"])
+        left, filled = (int(parse_size(now[name])) for name in ("remaining_count_fp", "fill_count_fp"))
+        yes = int(parse_price(now["yes_price_dollars"]))
         if left < 200:
             return
         left, step = left // 2, 100 if dice.random() < 0.5 and 1000 < yes < 9000 else 0
@@ -143,10 +144,8 @@ class Bot:
         if answer.status_code == 200:
             done = (await self._trader.get(f"/portfolio/orders/{order.order}"))["order"]
             own = DOLLAR - yes if order.side else yes
-            from kflow.market.times import parse_rfc3339_us
-
             us = parse_rfc3339_us(done["last_update_time"])
-            self.sent[number] = replace(order, amends=(*order.amends, Amend(us, asked, own, int(left))))
+            self.sent[number] = replace(order, amends=(*order.amends, Amend(us, asked, own, left)))
 
 
 async def record(raw: RawClient, path: Path) -> None:
@@ -170,9 +169,19 @@ async def read_account(rest: str, key: ApiKey) -> AccountLog:
 async def busiest(rest: str, http: httpx.AsyncClient) -> str:
     """The market with the most contracts at its best prices."""
     markets = (await http.get(f"{rest}/markets", params={"status": "open", "limit": 1000})).json()["markets"]
-    return str(
-        max(markets, key=lambda entry: float(entry["yes_ask_size_fp"]) + float(entry["yes_bid_size_fp"]))["ticker"]
-    )
+    sizes = {each["ticker"]: float(each["yes_ask_size_fp"]) + float(each["yes_bid_size_fp"]) for each in markets}
+    return str(max(sizes, key=lambda ticker: sizes[ticker]))
+
+
+async def trade_at(
+    rest: str, key: ApiKey, *, seed: int = 7, orders: int = 60, pause_s: float = 0.03, market: str = ""
+) -> AccountLog:
+    """Trade for a while on an exchange that runs, and say what was sent. `market`: else the busiest."""
+    async with httpx.AsyncClient(timeout=10) as http:
+        market = market or await busiest(rest, http)
+        bot = Bot(Trader(rest, key, http, SystemClock()), market, seed)
+        await bot.trade(orders, pause_s)
+    return AccountLog(tuple(bot.sent), source="bot")
 
 
 async def live_run(
@@ -191,14 +200,10 @@ async def live_run(
             await raw.subscribe(market, channels=_CHANNELS)
             writing = asyncio.create_task(record(raw, frames))
             await SystemClock().sleep(0.5)
-            bot = Bot(Trader(venue.rest, key, http, SystemClock()), market, seed)
-            await bot.trade(orders, pause_s)
+            told = await trade_at(venue.rest, key, seed=seed, orders=orders, pause_s=pause_s, market=market)
             await SystemClock().sleep(0.5)
             writing.cancel()
             with suppress(asyncio.CancelledError):
                 await writing
         after = await read_account(venue.rest, key)
-    return AccountLog(tuple(bot.sent), source="bot"), before, after, frames
-
-
-__all__ = ["Bot", "LocalVenueProcess", "busiest", "live_run", "read_account", "record"]
+    return told, before, after, frames

@@ -54,14 +54,11 @@ def fill_errors(bridge: Bridge) -> list[dict[str, Any]]:
     the absolute difference beside each. None: no order tells.
     """
     taken = [order for order in bridge.orders if order.alike and order.order.refused is None]
-    found = []
-    for kind, chosen in (
-        ("passive", [order for order in taken if not aggressive(order)]),
-        ("aggressive", [order for order in taken if aggressive(order)]),
-    ):
-        for way in WAYS:
-            found.append({"orders_are": kind, "way": way, **_errors(chosen, way)})
-    return found
+    kinds = {
+        "passive": [order for order in taken if not aggressive(order)],
+        "aggressive": [order for order in taken if aggressive(order)],
+    }
+    return [{"orders_are": kind, "way": way, **_errors(chosen, way)} for kind, chosen in kinds.items() for way in WAYS]
 
 
 def _answer(order: Parity, way: str) -> Simulated:
