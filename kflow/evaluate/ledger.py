@@ -31,6 +31,8 @@ class _Touch(NamedTuple):
 
 def read(log: I64, of: I64, held: Held, episodes: Episodes) -> tuple[Orders, Fills]:
     """`log`: rows of `kernel.State.log`, in order within an episode; `of`: the episode of each."""
+    by_episode = np.argsort(of, kind="stable")
+    log, of = log[by_episode], of[by_episode]
     kinds = log[:, kernel.KIND]
     keys = of * _MOST + log[:, kernel.OF]
     sent = np.flatnonzero(kinds == kernel.SENT)

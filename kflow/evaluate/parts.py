@@ -51,7 +51,7 @@ def save(folder: Path, unit: Unit, played: Sequence[Played]) -> None:
 def load(folder: Path, unit: Unit) -> list[Played] | None:
     """What was kept of it; None where nothing is, or not all of it."""
     try:
-        with np.load(unit.path(folder), allow_pickle=False) as file:
+        with unit.path(folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             kept = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile):
         return None
