@@ -60,8 +60,10 @@ def normalised(logs: F64) -> F64:
 
 
 def effective(shares: F64) -> F64:
-    """Kish's effective number (1965) of weights that sum to 1 over the first axis: 1 / sum of squares; 0 of NaN."""
-    found: F64 = np.nan_to_num(1 / (shares**2).sum(axis=0), nan=0.0)
+    """Kish's effective number (1965) of weights along the first axis, square of the sum / sum of squares; 0 of NaN."""
+    with np.errstate(invalid="ignore"):
+        whole = shares / shares.max(axis=0)  # so that equal weights are 1, and n of them count n exactly
+        found: F64 = np.nan_to_num(whole.sum(axis=0) ** 2 / (whole**2).sum(axis=0), nan=0.0)
     return found
 
 

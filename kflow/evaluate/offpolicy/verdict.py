@@ -29,6 +29,7 @@ LEAST_EVENTS: Final = 5
 # Weights have a mean of 1. Further from it than so many standard errors, what the new policy mostly does is not there.
 _MEAN_WITHIN: Final = 4.0
 LEVEL: Final = 0.95
+_CENTICENT: Final = 1e-4  # dollars; less is no difference
 
 
 class TooFew(DataError):
@@ -107,6 +108,18 @@ def check_unseen(log: Log, card: bundle.Card) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """A log with the weights that a policy gives it."""
+
+    log: Log
+    policy: Soft
+    chances: F64  # [N, A] of the policy
+    bare: Trajectories  # without a model
+    event: NDArray[np.int64]  # [E]
+    weights: Weights
+
+
 def judge(
     log: Log,
     policy: Soft,
@@ -117,40 +130,59 @@ def judge(
     least: float = LEAST_EPISODES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
-    """Estimate, with `dataset` doubly robust too: `rollouts` plays of the new policy from each decision of the log.
+    """`estimate` of what is `weighed`."""
+    return estimate(weighed(log, policy, least), dataset, rollouts=rollouts, seed=seed, progress=progress)
 
-    What is estimated is the mean profit of an episode, in dollars, where the log was written: if orders were real, real
-    profit. Intervals are for such episodes at large, not for these; episodes of one event count as one draw. least: of
-    episodes that have to count. Raises TooFew where the log says too little, DataError where it does not fit the tapes.
-    """
+
+def weighed(log: Log, policy: Soft, least: float = LEAST_EPISODES) -> Weighed:
+    """How much of the log counts for a policy. least: of episodes. Raises TooFew where that is not enough."""
     chances = policy.chances_one_by_one(log.decisions.observation, log.decisions.mask)
     check_overlap(log, chances)
     rows = np.arange(len(log.decisions.action))
     ratio = chances[rows, log.decisions.action] / log.decisions.chance[rows, log.decisions.action]
-    bare = Trajectories(log.padded(ratio, 1.0), log.padded(log.decisions.reward / 1e6, 0.0), *np.zeros((2, 1, 1)))
-    events = np.unique(log.events, return_inverse=True)[1]
-    weights = weigh(bare.ratio, events)
+    nothing = np.zeros((2, len(log.episodes.steps), 1))
+    bare = Trajectories(log.padded(ratio, 1.0), log.padded(log.decisions.reward / 1e6, 0.0), *nothing)
+    event = np.unique(log.events, return_inverse=True)[1]
+    weights = weigh(bare.ratio, event)
     check_weights(weights, len(bare.ratio), least)
-    found = [estimators.importance_sampling(bare), estimators.weighted_importance_sampling(bare)]
-    agreed = None
+    return Weighed(log=log, policy=policy, chances=chances, bare=bare, event=event, weights=weights)
+
+
+def estimate(
+    found: Weighed,
+    dataset: Dataset | None = None,
+    *,
+    rollouts: int = 4,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Verdict:
+    """With `dataset` doubly robust too: `rollouts` plays of the new policy from each decision of the log.
+
+    What is estimated is the mean profit of an episode, in dollars, where the log was written: if orders were real, real
+    profit. Intervals are for such episodes at large, not for these; episodes of one event count as one draw. Raises
+    DataError where the log does not fit the tapes.
+    """
+    log, bare, agreed = found.log, found.bare, None
+    made = [estimators.importance_sampling(bare), estimators.weighted_importance_sampling(bare)]
     if dataset is not None:
+        setup = log.card.setup()
         values = model.values(
-            log, policy, chances, dataset, log.card.setup(), rollouts=rollouts, seed=seed, progress=progress
+            log, found.policy, found.chances, dataset, setup, rollouts=rollouts, seed=seed, progress=progress
         )
         whole, agreed = bare._replace(q=values.q, v=values.v), values.agreed
-        found += [
+        made += [
             estimators.doubly_robust(whole),
             estimators.weighted_doubly_robust(whole),
             estimators.model_alone(whole),
         ]
-    freedom = weights.events - 1
+    freedom, returns = found.weights.events - 1, bare.reward.sum(axis=1)
     return Verdict(
-        old=interval(log.returns, events, len(set(events.tolist())) - 1),
-        intervals={estimate.name: interval(estimate.parts, events, freedom) for estimate in found},
-        against_old={estimate.name: interval(estimate.parts - log.returns, events, freedom) for estimate in found},
-        weights=weights,
+        old=interval(returns, found.event, int(found.event.max())),
+        intervals={one.name: interval(one.parts, found.event, freedom) for one in made},
+        against_old={one.name: interval(one.parts - returns, found.event, freedom) for one in made},
+        weights=found.weights,
         agreed=agreed,
-        estimates={estimate.name: estimate for estimate in found},
+        estimates={one.name: one for one in made},
     )
 
 
@@ -187,7 +219,7 @@ def check_weights(weights: Weights, count: int, needed: float = LEAST_EPISODES) 
     few = np.flatnonzero(weights.episodes < needed)
     if len(few):
         at, least = int(few[0]), float(weights.episodes.min())
-        more = f"about {count * needed / max(least, 1):,.0f} episodes" if least >= 1 else "a nearer policy"
+        more = f"some {1.2 * count * needed / max(least, 1):,.0f} episodes" if least >= 1 else "a nearer policy"
         raise TooFew(
             f"of {count:,} episodes {weights.episodes[at]:.1f} count at decision {at + 1:,} of "
             f"{len(weights.episodes):,}, and {least:.1f} where it is worst, but {needed:g} are needed: the two "
@@ -267,7 +299,7 @@ def sentence(verdict: Verdict) -> str:
     words = (
         f"the new policy earns ${found.value:.3f} per episode, {LEVEL:.0%} interval {found.low:.3f} to {found.high:.3f}"
     )
-    if not difference.low <= 0 <= difference.high:
+    if abs(difference.value) >= _CENTICENT and not difference.low <= 0 <= difference.high:
         return f"{words}: {'more' if difference.value > 0 else 'less'} than the old one by ${abs(difference.value):.3f}"
     return f"{words}: not distinguishable from the old one"
 
