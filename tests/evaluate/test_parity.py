@@ -45,7 +45,8 @@ def fill(us: int, price: int, size: int, *, taker: bool = False, fee: int = 0, t
 
 def run_of(*orders: Order, worth: int | None = WORTH, lost: int = 0) -> AccountLog:
     """A log whose venue moved money for every fill; `lost`: and so much more, for no reason."""
-    cash, held = CASH - lost, {}
+    cash = CASH - lost
+    held: dict[str, int] = {}
     for order in orders:
         for each in order.fills:
             cash -= each.size * each.price + each.fee

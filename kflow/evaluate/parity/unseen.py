@@ -211,7 +211,10 @@ class Unseen:
     def _candidates(self, effect: Effect, col: int) -> list[int]:
         low, high = np.searchsorted(self._us, [effect.us, effect.us + 1])
         at = [e for e in range(low, high) if self._side[e] == effect.side and self._col[e] == col and self.size[e] > 0]
-        return [event for kind in _KINDS[effect.kind] for event in at if self._kind[event] == kind]
+        # Of its kind first, and of those one of its very size.
+        kinds = _KINDS[effect.kind]
+        known = [event for event in at if self._kind[event] in kinds]
+        return sorted(known, key=lambda e: (kinds.index(int(self._kind[e])), self.size[e] != effect.size, e))
 
     def _least(self, level: tuple[int, int]) -> int:
         """The least that a level ever holds."""
