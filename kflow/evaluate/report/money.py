@@ -209,7 +209,8 @@ def band(rows: Sequence[Band], judged: Sequence[str], width: float) -> Canvas | 
         look = "own" if row.contestant in judged else "other"
         y = box.top + place * high + (high - 12 if narrow else high / 2)
         canvas.text(2, y - 12 if narrow else y + 4, name, f"name {look}")
-        first, last = scale(row.pessimistic or 0.0), scale(row.optimistic or 0.0)
+        ends = [scale(value) for value in (row.pessimistic, row.calibrated, row.optimistic) if value is not None]
+        first, last = min(ends), max(ends)
         canvas.line(first, y, last, y, f"whisker {look}")
         for which in ("pessimistic", "optimistic", "calibrated"):
             value = getattr(row, which)

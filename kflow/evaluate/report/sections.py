@@ -147,8 +147,8 @@ def _event_table(name: str, events: list[Event]) -> Markup | None:
 
 def _band(told: Evaluation) -> list[Content]:
     caption = (
-        "Profit per event from pessimistic to optimistic fills: where cancellations fall in the queue is not recorded, "
-        "and each end of a line is possible."
+        "Profit per event. Rings: pessimistic and optimistic fills; dot: calibrated. Where cancellations fall in the "
+        "queue is not recorded, so that each of them is possible."
     )
     drawn = partial(money.band, told.band, told.judged)
     queue = told.assumptions.get("models")
@@ -177,21 +177,25 @@ def _band(told: Evaluation) -> list[Content]:
 
 def _fills(told: Evaluation) -> list[Content]:
     def one_of(name: str, one: Result) -> Content:
+        who = words.short(name, 40)
         distances = [_distance(row) for row in one.fills_by_distance]
         queues = [_queue(row) for row in one.fills_by_queue]
-        by = "¢ from the own best bid"
+        by, ahead = "¢ from the own best bid", "contracts ahead when it came to rest"
         near = "Negative: better than the own best bid, inside the spread or across it; 0: at it. Pale: few orders."
         waited = [row for row in one.fills_by_queue if row.seconds_to_fill is not None]
         times = parts.facts(
             [(f"{words.between(row.low, row.high)} ahead", words.duration(row.seconds_to_fill)) for row in waited]
         )
+        rested = f"No order of {who} came to rest, so none waited in a queue."
         return parts.beside(
-            parts.figure(partial(trading.rates, distances, unit=by), near, f"{words.short(name, 40)} sent no order."),
+            parts.figure(
+                partial(trading.rates, distances, unit=by), near, _only(distances, by, f"{who} sent no order.")
+            ),
             [
                 parts.figure(
-                    partial(trading.rates, queues, unit="contracts ahead when it came to rest"),
+                    partial(trading.rates, queues, unit=ahead),
                     "Orders that rested, by the queue before them.",
-                    f"No order of {words.short(name, 40)} came to rest, so none waited in a queue.",
+                    _only(queues, ahead, rested),
                 ),
                 parts.folded("Seconds to the first fill", times) if waited else None,
             ],
@@ -200,11 +204,21 @@ def _fills(told: Evaluation) -> list[Content]:
     return _each(told, one_of)
 
 
-def _distance(row: Distance) -> tuple[str, float | None, int | None, str]:
+def _only(bins: list[trading.Bin], unit: str, none: str) -> str:
+    """Of one bin a sentence says it all."""
+    known = [one for one in bins if one[1] is not None]
+    if len(known) != 1:
+        return none
+    label, rate, orders, _ = known[0]
+    what = f"All of {words.counted(orders, 'order')} at {label} {unit}"
+    return f"{what}: {words.share(rate)} of their contracts were filled."
+
+
+def _distance(row: Distance) -> trading.Bin:
     return words.between(row.low_cents, row.high_cents), row.rate, row.orders, ""
 
 
-def _queue(row: Queue) -> tuple[str, float | None, int | None, str]:
+def _queue(row: Queue) -> trading.Bin:
     return (
         words.between(row.low, row.high),
         row.rate,
@@ -215,7 +229,15 @@ def _queue(row: Queue) -> tuple[str, float | None, int | None, str]:
 
 def _slippage(told: Evaluation) -> list[Content]:
     def one_of(name: str, one: Result) -> Content:
-        did, why = one.trading, f"{words.short(name, 40)} was filled in nothing, so nothing slipped."
+        did = one.trading
+        same = (
+            f"Every contract of {words.short(name, 40)} slipped alike, by {words.cents(did.slippage_cents, sign=True)}."
+        )
+        why = (
+            f"{words.short(name, 40)} was filled in nothing, so nothing slipped."
+            if did.slippage_cents is None
+            else same
+        )
         split = did.shortfall_parts
         amounts = [
             ("execution", split.execution, "own"),
@@ -296,8 +318,8 @@ def _calibration(told: Evaluation) -> list[Content]:
                 return parts.absent(one.belief_why)
             if not settled:
                 return parts.absent(
-                    f"0 of {words.counted(told.data.markets, 'market')} have a recorded result, so nothing says whether "
-                    "what was bought won. A result is never guessed."
+                    f"0 of {words.counted(told.data.markets, 'market')} have a recorded result, so nothing says "
+                    "whether what was bought won. A result is never guessed."
                 )
             return parts.absent(f"{words.short(name, 40)} bought nothing in the {settled:,} markets with a result.")
         rows: list[tuple[str, Content]] = [

@@ -9,6 +9,8 @@ from kflow.evaluate.report import words
 from kflow.evaluate.report.shape import Actions, BeliefBin, Markout, Slippage
 from kflow.evaluate.report.svg import LETTER, Box, Canvas, Scale, padded
 
+# Of a bar: its label, the share filled, of how many orders, and what else is known.
+Bin = tuple[str, float | None, int | None, str]
 # Below so many orders a bar is pale: its height is chance.
 FEW: Final = 20
 # Shares of decisions at which the heat map grows darker: most of them are small.
@@ -16,29 +18,31 @@ _SHADES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
 _SERIES: Final = (("cents", "all", "own"), ("maker_cents", "maker", "maker"), ("taker_cents", "taker", "taker"))
 
 
-def rates(bins: Sequence[tuple[str, float | None, int | None, str]], width: float, unit: str) -> Canvas | None:
-    """Shares filled, a bar for each bin: (label, share, orders, what else)."""
+def rates(bins: Sequence[Bin], width: float, unit: str) -> Canvas | None:
+    """Shares filled, a bar for each bin."""
     known = [one for one in bins if one[1] is not None]
-    if not known:
+    if len(known) < 2:
         return None
-    box = Box(48.0, 36.0, width - 8, 216.0)
+    box = Box(48.0, 42.0, width - 8, 222.0)
     scale = Scale(0.0, 1.0, box.bottom, box.top)
     told = ", ".join(f"{label}: {words.share(rate)}" for label, rate, _, _ in known)
     canvas = Canvas(width, box.bottom + 54, f"share filled by {unit}: {told}")
-    canvas.y_axis(box, scale, "contracts filled, % of asked", "share")
+    canvas.y_axis(box, scale, "", "share")
+    canvas.text(2, 14, "contracts filled, % of asked", "unit")
+    canvas.text(box.right, 14, "on the bars: orders", "unit", anchor="end")
     room = (box.right - box.left) / len(known)
+    wide = min(room * 0.78, 64.0)
     every = -(-max(len(label) for label, *_ in known) * LETTER // room)
     for place, (label, rate, orders, more) in enumerate(known):
         x, top = box.left + (place + 0.5) * room, scale(min(max(rate or 0.0, 0.0), 1.0))
         look = "bar own" if orders is None or orders >= FEW else "bar own pale"
         tip = f"{label}: {words.share(rate)} of {words.counted(orders, 'order')}{more}"
-        canvas.rect(x - room * 0.39, top, room * 0.78, box.bottom - top, look, tip=tip)
+        canvas.rect(x - wide / 2, top, wide, box.bottom - top, look, tip=tip)
         if place % max(int(every), 1) == 0:
             canvas.text(x, box.bottom + 16, label, "tick", anchor="middle")
         if orders is not None and room > LETTER * 4.5:
             canvas.text(x, top - 5, words.count(orders), "small", anchor="middle")
     canvas.text(box.right, box.bottom + 34, unit, "unit", anchor="end")
-    canvas.text(box.right, box.top - 14, "on the bars: orders", "unit", anchor="end")
     return canvas
 
 
@@ -49,9 +53,9 @@ def histogram(found: Slippage, mean: float | None, width: float) -> Canvas | Non
         for low, high, amount in zip(found.edges, found.edges[1:], found.contracts, strict=False)
         if low is not None and high is not None and amount is not None and high > low
     ]
-    if not bins or not any(amount for _, _, amount in bins):
-        return None
     filled = [place for place, (_, _, amount) in enumerate(bins) if amount]
+    if len(filled) < 2:
+        return None
     bins = bins[max(filled[0] - 1, 0) : filled[-1] + 2]
     box = Box(54.0, 26.0, width - 10, 210.0)
     across = Scale(min(bins[0][0], 0.0), max(bins[-1][1], 0.0), box.left, box.right)
@@ -192,6 +196,6 @@ def _shades(canvas: Canvas, right: float) -> None:
     """What the colours of the heat map mean."""
     steps = (*(f"{100 * step:.0f}" for step in _SHADES), "100 %")
     for place, text in enumerate(steps):
-        x = right - 22.0 * (len(steps) - place) - 12
+        x = right - 22.0 * (len(steps) - place) - 30
         canvas.rect(x, 0, 22, 8, f"heat h{place + 1}")
         canvas.text(x + 22, 19, text, "small", anchor="middle" if place < len(steps) - 1 else None)

@@ -81,7 +81,9 @@ def _words(told: Evaluation, name: str, one: Result) -> Markup:
         f"One-sided p of no edge {words.chance(verdict.p)}; deflated for {tried} {words.chance(verdict.p_deflated)}."
     )
     about = verdict.words or ("" if verdict.why else "No verdict.")
-    return el("p", el("strong", named(name)), f": {_ended(about)}", told_p, f" {verdict.why}".rstrip(), class_="words")
+    return el(
+        "p", el("strong", named(name)), f": {_ended(about)}", told_p, f" {_ended(verdict.why)}".rstrip(), class_="words"
+    )
 
 
 def _ended(text: str) -> str:

@@ -90,7 +90,7 @@ def chance(p: float | None) -> str:
     """A p-value or probability."""
     if p is None:
         return UNKNOWN
-    return "< 0.001" if p < 0.001 else "> 0.999" if p > 0.999 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return "< 0.001" if p < 0.001 else "> 0.99" if p > 0.99 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def moment(us: float | None) -> str:
@@ -149,11 +149,14 @@ def between(low: float | None, high: float | None) -> str:
         return f"≥ {_trim(low)}"
     if low == high:
         return _trim(low)
-    return f"{_trim(low)} to {_trim(high)}"
+    return f"{_trim(low)} to {_trim(high)}" if low < 0 else f"{_trim(low)}\N{EN DASH}{_trim(high)}"
 
 
 def _trim(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,g}".replace("-", MINUS)
+    if value is None:
+        return UNKNOWN
+    text = f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
+    return text.replace("-", MINUS)
 
 
 def value(item: Any) -> str:

@@ -129,7 +129,8 @@ def test_bins_by_their_ends() -> None:
     assert words.between(None, -5.0) == f"< {MINUS}5"
     assert words.between(5.0, None) == "≥ 5"
     assert words.between(0.0, 0.0) == "0"
-    assert words.between(-1.0, 10000.0) == f"{MINUS}1 to 10,000"
+    assert words.between(-1.0, 10000.0) == f"{MINUS}1 to 10k"
+    assert words.between(0.0, 10.0) == "0\N{EN DASH}10"
     assert words.between(None, None) == "—"
 
 
