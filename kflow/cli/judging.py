@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +37,7 @@ def request_of(typed: Mapping[str, Any]) -> Request:
     from kflow.rl.given import microseconds
     from kflow.rl.plan import Source
     from kflow.rl.worlds import world_named
-    from kflow.sim.assume import choose, read_calibration
+    from kflow.sim.assume import Chosen, choose, read_calibration
 
     judged, plan = tuple(typed["judged"] or ()), None
     if (typed["plan"] is None) != (typed["folds"] == 0):
@@ -51,6 +51,8 @@ def request_of(typed: Mapping[str, Any]) -> Request:
         world_named(typed["world"])
     calibration = None if typed["calibration"] is None else read_calibration(typed["calibration"])
     picked = choose("queue", typed["latency"], calibration)
+    if plan is not None and calibration is None and typed["latency"] == "home" and plan.fills.name == "queue":
+        picked = Chosen(plan.fills, plan.latency, plan.calibration)
     request = Request(
         judged=judged,
         baselines=_names(typed["baselines"]),
@@ -115,7 +117,7 @@ def judge(
         request = found.timed(request)
         if request.plan is not None:
             folder = place()
-            ready = undertake.walk(request, tapes, folder, render.note)
+            ready = undertake.walk(request, tapes, folder, render.note, _training)
         else:
             ready = undertake.prepare(request, tapes, found.bundles)
             folder = place()
@@ -128,6 +130,10 @@ def judge(
             raise
         number = _stored(registry[0], outcome, found, folder) if register and registry is not None else None
     _show(outcome, folder, number, form)
+
+
+def _training(decisions: int) -> AbstractContextManager[Callable[[int], None]]:
+    return render.progress("train", decisions, unit="decisions")
 
 
 @dataclass(frozen=True)

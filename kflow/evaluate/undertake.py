@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from kflow.rl import folds
 from kflow.sim.accounts import Limits
 from kflow.sim.tape import Tape
 from kflow.units import CONTRACT, Money, Size
+
+Training = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,13 @@ def prepare(request: Request, tapes: Sequence[Tape], models: Mapping[str, Bundle
     return Ready(request, (Stage(held, tuple(seated)),), split, request.judged)
 
 
-def walk(request: Request, tapes: Sequence[Tape], folder: Path, say: Callable[[str], None]) -> Ready:
-    """Train the request's plan anew for each fold, on what came before. Raises UsageError for what cannot be."""
+def walk(
+    request: Request, tapes: Sequence[Tape], folder: Path, say: Callable[[str], None], training: Training
+) -> Ready:
+    """Train the request's plan anew for each fold, on what came before. Raises UsageError for what cannot be.
+
+    `training`: shows how a fold's decisions go on while its block lasts.
+    """
     request.check()
     assert request.plan is not None
     held = hold_out(tapes, request.assume, every_us=request.every_us)
@@ -70,7 +78,8 @@ def walk(request: Request, tapes: Sequence[Tape], folder: Path, say: Callable[[s
     stages = []
     for fold in steps:
         say(f"fold {fold.number} of {len(steps)}: training on {len(fold.train)} events, then {len(fold.held)} later")
-        trained = _trained(request, held, fold, folder / f"fold_{fold.number}")
+        with training(request.plan.steps) as advance:
+            trained = _trained(request, held, fold, folder / f"fold_{fold.number}", advance)
         rest = contestants.baselines(request.baselines, request.size, trained.setup.limits, trained.setup.ruin)
         judged_on = held.of_events(fold.held, request.rows, request.most)
         stages.append(Stage(judged_on, (trained, *rest)))
@@ -152,13 +161,16 @@ def _seated(request: Request, models: Mapping[str, Bundle]) -> list[Contestant]:
     return [*found, *(replace(one, kind="strategy") for one in asked), *beside]
 
 
-def _trained(request: Request, held: Held, fold: folds.Fold, folder: Path) -> Contestant:
+def _trained(
+    request: Request, held: Held, fold: folds.Fold, folder: Path, advance: Callable[[int], None]
+) -> Contestant:
     """What the plan comes to on the events before a fold; it goes on where it was stopped."""
-    from kflow.rl.train import Field, Run
+    from kflow.rl.train import Field, Run, Watch
 
     plan = request.plan
     assert plan is not None
     folder.mkdir(parents=True, exist_ok=True)
-    field = Field(held.dataset, folds.spans_of(held.dataset, fold.train), held.dataset, ())
-    outcome = Run(plan, field, folder).learn()
+    dataset = held.under(plan.fills)
+    field = Field(dataset, folds.spans_of(dataset, fold.train), dataset, ())
+    outcome = Run(plan, field, folder, Watch(advance)).learn()
     return contestants.of_network(request.judged[0], outcome.network, plan.algorithm, plan.setup())

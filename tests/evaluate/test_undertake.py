@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def test_a_walk_forward_trains_anew_for_each_fold(tmp_path: Path) -> None:
         REQUEST, judged=("ppo walking forward",), baselines=("hold",), plan=plan, folds=2, scales=(1,)
     )
     said: list[str] = []
-    ready = undertake.walk(request, days, tmp_path, said.append)
+    ready = undertake.walk(request, days, tmp_path, said.append, lambda _: nullcontext(lambda _: None))
     assert [
         sorted({stage.held.dataset.spans[e.span].event for e in stage.held.episodes}) for stage in ready.stages
     ] == [
