@@ -82,16 +82,8 @@ def evaluate(
     typed = dict(locals())
     _one_thread()
     from kflow.cli import judging
-    from kflow.evaluate import request as requests
-    from kflow.rl import runs
 
-    chosen = render.chosen(form, as_json)
-    if resume is not None:
-        asked, known = requests.read_request(resume)
-        judging.judge(context, asked, known, lambda: resume, register, chosen)
-        return
-    asked = judging.request_of(typed)
-    judging.judge(context, asked, {}, lambda: runs.new_folder(folder, "eval"), register, chosen)
+    judging.evaluate(context, typed, render.chosen(form, as_json))
 
 
 def _one_thread() -> None:

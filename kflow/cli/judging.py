@@ -29,6 +29,19 @@ if TYPE_CHECKING:
 _TOLD: Final = 5
 
 
+def evaluate(context: typer.Context, typed: Mapping[str, Any], form: render.Format) -> None:
+    """Begin an evaluation as typed, or go on with one."""
+    from kflow.evaluate import request as requests
+    from kflow.rl import runs
+
+    before: Path | None = typed["resume"]
+    if before is not None:
+        asked, known = requests.read_request(before)
+        judge(context, asked, known, lambda: before, typed["register"], form)
+        return
+    judge(context, request_of(typed), {}, lambda: runs.new_folder(typed["folder"], "eval"), typed["register"], form)
+
+
 def request_of(typed: Mapping[str, Any]) -> Request:
     """Of the options of `kflow evaluate`, by name. Raises UsageError for what cannot be."""
     from kflow.errors import UsageError
