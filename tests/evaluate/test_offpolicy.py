@@ -199,6 +199,10 @@ def test_other_tapes_and_other_limits_are_refused() -> None:
     poor = msgspec.structs.replace(log.card, account=msgspec.structs.replace(log.card.account, cash=1_000_000))
     with pytest.raises(DataError, match="first decision is not what this kflow would show or allow"):
         judge(Log(poor, log.decisions, log.episodes), new, arena("dollar").dataset)
+    real = msgspec.structs.replace(poor, fills=None, latency=None)
+    found = judge(Log(real, log.decisions, log.episodes), new, arena("dollar").dataset, rollouts=1)
+    assert found.agreed == 0
+    np.testing.assert_allclose(found.intervals["is"], judge(log, new).intervals["is"])
 
 
 def test_what_is_told_is_plain_json() -> None:

@@ -72,7 +72,7 @@ def values(
     log's action and goes on likewise. So v is what the new policy's draw makes of q, whether or not the simulator is
     right, and the doubly robust estimate stays unbiased. Play k of episode i draws decision t by one number, wherever
     it began: where a play does what the log did it is the play of the next decision, and q and v differ by little else
-    than the action. Raises DataError where the log's first decisions are not what the simulator shows.
+    than the action. Raises DataError where a simulated log's first decisions are not what the simulator shows.
     """
     episodes = places(log, dataset)
     steps = log.episodes.steps
@@ -97,8 +97,11 @@ def values(
 
 
 def _check_beginnings(log: Log, at: int, same: Booleans) -> None:
-    """Nothing is held yet: what is seen and allowed there depends on the market and the limits only."""
-    if same[:, 0].all():
+    """Nothing is held yet: what is seen and allowed there depends on the market and the limits only.
+
+    A real account may have seen the market a moment later; that makes the simulator worse, and no estimate biased.
+    """
+    if log.card.fills is None or same[:, 0].all():
         return
     market = log.card.markets[int(log.episodes.market[at + int(np.flatnonzero(~same[:, 0])[0])])].market
     raise DataError(

@@ -29,7 +29,10 @@ LEAST_EVENTS: Final = 5
 # Weights have a mean of 1. Further from it than so many standard errors, what the new policy mostly does is not there.
 _MEAN_WITHIN: Final = 4.0
 LEVEL: Final = 0.95
+_NEGLIGIBLE: Final = 1e-9  # chance of what the old policy never did
 _CENTICENT: Final = 1e-4  # dollars; less is no difference
+# From so many that count on, it can be told how long a log would do.
+_TOLD_FROM: Final = 5.0
 
 
 class TooFew(DataError):
@@ -189,7 +192,7 @@ def estimate(
 def check_overlap(log: Log, chances: F64) -> None:
     """Raises TooFew where the new policy may do what the old one never did, and no weight can make up for."""
     missed = np.where(log.decisions.chance > 0, 0.0, chances).sum(axis=1)
-    some = np.flatnonzero(missed > 0)
+    some = np.flatnonzero(missed > _NEGLIGIBLE)
     if len(some):
         raise TooFew(
             f"at {len(some):,} of {len(missed):,} decisions the new policy takes actions that the old one never took",
@@ -219,14 +222,16 @@ def check_weights(weights: Weights, count: int, needed: float = LEAST_EPISODES) 
     few = np.flatnonzero(weights.episodes < needed)
     if len(few):
         at, least = int(few[0]), float(weights.episodes.min())
-        more = f"some {1.2 * count * needed / max(least, 1):,.0f} episodes" if least >= 1 else "a nearer policy"
+        ways = "shorter episodes (--episode), or a log of a policy that is more alike"
+        if least >= _TOLD_FROM:
+            ways = f"a log of some {1.2 * count * needed / least:,.0f} episodes, {ways}"
         raise TooFew(
             f"of {count:,} episodes {weights.episodes[at]:.1f} count at decision {at + 1:,} of "
             f"{len(weights.episodes):,}, and {least:.1f} where it is worst, but {needed:g} are needed: the two "
             "policies differ too much, for too long",
             decision=at,
             episodes=least,
-            hint=f"a log of {more}, of shorter episodes (--episode), or of a policy that is more alike",
+            hint=ways,
         )
     if weights.events < LEAST_EVENTS:
         raise TooFew(
@@ -297,11 +302,18 @@ def sentence(verdict: Verdict) -> str:
     best = "dr" if "dr" in verdict.intervals else "wis"
     found, difference = verdict.intervals[best], verdict.against_old[best]
     words = (
-        f"the new policy earns ${found.value:.3f} per episode, {LEVEL:.0%} interval {found.low:.3f} to {found.high:.3f}"
+        f"the new policy earns {_dollars(found.value)} per episode, {LEVEL:.0%} interval {_dollars(found.low)} to "
+        f"{_dollars(found.high)}"
     )
     if abs(difference.value) >= _CENTICENT and not difference.low <= 0 <= difference.high:
-        return f"{words}: {'more' if difference.value > 0 else 'less'} than the old one by ${abs(difference.value):.3f}"
+        return (
+            f"{words}: {_dollars(abs(difference.value))} {'more' if difference.value > 0 else 'less'} than the old one"
+        )
     return f"{words}: not distinguishable from the old one"
+
+
+def _dollars(amount: float) -> str:
+    return f"{'-' * (amount < 0)}${abs(amount):.3f}"
 
 
 def _plain(interval: Interval) -> dict[str, float | None]:
