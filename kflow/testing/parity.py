@@ -31,6 +31,8 @@ from kflow.units import DOLLAR, parse_price, parse_size
 
 _ORDERS: Final = "/portfolio/events/orders"
 _CHANNELS: Final = ("orderbook_delta", "trade", "ticker")
+# At the own best price, a step behind it, at the other side's; post-only where that crosses; more than cash covers.
+_KINDS: Final = ("join", "join", "join", "behind", "cross", "cross", "post", "poor")
 
 
 def _now_us() -> int:
@@ -47,8 +49,9 @@ class Bot:
         self._open: list[int] = []
 
     async def trade(self, count: int, pause_s: float) -> None:
-        """`count` orders and changes, then everything is withdrawn."""
+        """`count` orders and changes, the first of which takes; then everything is withdrawn."""
         clock = SystemClock()
+        await self._place("cross")
         for _ in range(count):
             roll = self._random.random()
             if roll < 0.2 and self._open:
@@ -56,7 +59,7 @@ class Bot:
             elif roll < 0.3 and self._open:
                 await self._amend(self._random.choice(self._open))
             else:
-                await self._place()
+                await self._place(self._random.choice(_KINDS))
             await clock.sleep(self._random.random() * 2 * pause_s)
         for number in self._open:
             await self._cancel(number)
@@ -66,7 +69,7 @@ class Bot:
         yes, no = ([parse_price(level[0]) for level in book[name] or ()] for name in ("yes_dollars", "no_dollars"))
         return (max(yes), DOLLAR - max(no)) if yes and no else None
 
-    async def _place(self) -> None:
+    async def _place(self, kind: str) -> None:
         touch = await self._touch()
         if touch is None:
             return
@@ -74,7 +77,6 @@ class Bot:
         bid, ask = touch
         near, far, better = (bid, ask, 1) if side == 0 else (ask, bid, -1)
         step = 100 if 1000 <= near <= 9000 else 10
-        kind = dice.choice(["join", "join", "join", "behind", "cross", "cross", "post", "poor"])
         price = {"join": near, "behind": near - better * step, "cross": far, "post": far, "poor": near}[kind]
         price = min(max(price, step), DOLLAR - step)
         # The simulator refuses an order whose price meets an own one; nobody who was trained in it sends such.
