@@ -36,7 +36,7 @@ def html(found: Mapping[str, Any]) -> str:
         el("p", "kflow, two evaluations compared", class_="kicker"),
         el("h1", "a: ", named(one["name"], 100), el("br"), "b: ", named(two["name"], 100)),
         el("p", verdict.IN_SAMPLE, class_="stamp") if found["in_sample"] else None,
-        el("p", found["sentence"], class_="sentence"),
+        verdict.sentence(found["sentence"]),
         parts.facts(
             [
                 ("shared events", words.count(found["shared_events"])),
@@ -74,7 +74,7 @@ def _differences(found: Mapping[str, Any]) -> list[Content]:
             _versus(pair), words.fills(pair["fill_model"]), pair["difference"], pair["low"], pair["high"], look
         )
         for pair in pairs
-        if pair["difference"] is not None
+        if pair["difference"] is not None and (pair["judged"] or pair["fill_model"] == pairs[0]["fill_model"])
         for look in ("own" if pair["judged"] else "other",)
     ]
     caption = f"b less a with its {100 * found['level']:.0f} % interval; at zero they are alike."

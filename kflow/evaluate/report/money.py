@@ -32,14 +32,16 @@ def intervals(rows: Sequence[Interval], width: float, unit: str) -> Canvas | Non
         return None
     narrow = width < NARROW
     high, head = (46.0, 22.0) if narrow else (30.0, 8.0)
-    texts = [_estimate(row) for row in rows]
+    values = [value for row in rows for value in (row.value, row.low, row.high)]
+    places = 2 if max(abs(value or 0.0) for value in values) >= 0.1 else 4
+    texts = [_estimate(row, places) for row in rows]
     names = [f"{words.short(row.name, 24)} {row.under}".strip() for row in rows]
     left = 8.0 if narrow else 20 + LETTER * max(map(len, names))
     right = width - 8 if narrow else width - 16 - LETTER * max(map(len, texts))
     box = Box(left, 8.0, right, 8.0 + high * len(rows))
     label = "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
     canvas = Canvas(width, box.bottom + 42, f"{unit}: {label}")
-    scale = Scale(*padded([v for row in rows for v in (row.value, row.low, row.high)]), box.left + 6, box.right - 6)
+    scale = Scale(*padded(values), box.left + 6, box.right - 6)
     canvas.x_axis(box, scale, unit, "dollars", about=4 if narrow else 6)
     for place, row in enumerate(rows):
         top = box.top + place * high
@@ -54,10 +56,9 @@ def intervals(rows: Sequence[Interval], width: float, unit: str) -> Canvas | Non
     return canvas
 
 
-def _estimate(row: Interval) -> str:
+def _estimate(row: Interval, places: int) -> str:
     if row.value is None:
         return words.UNKNOWN
-    places = 2 if max(abs(v or 0.0) for v in row[2:5] if not isinstance(v, str)) >= 0.95 else 4
     told = words.dollars(row.value, sign=True, places=places)
     if row.low is None or row.high is None:
         return f"{told}, interval not known"
@@ -123,7 +124,7 @@ def _tall(width: float) -> float:
     return 210.0 if width < NARROW else 270.0
 
 
-def drawdown(curve: Drawdown, data: Data, width: float, reserved: str) -> Canvas | None:
+def drawdown(curve: Drawdown, largest: float | None, data: Data, width: float, reserved: str) -> Canvas | None:
     """How far below its peak, in time; as wide as the equity chart above it, whose longest name is `reserved`."""
     names = words.short(reserved, 16 if width < NARROW else 26)
     box = Box(58.0, 26.0, width - 14 - LETTER * len(names), 26.0 + _tall(width) * 0.4)
@@ -134,7 +135,9 @@ def drawdown(curve: Drawdown, data: Data, width: float, reserved: str) -> Canvas
     if times is None or len(known) < 2:
         return None
     deepest, when = min(known)
-    canvas = Canvas(width, box.bottom + 38, f"drawdown in dollars in time, deepest {words.dollars(deepest)}")
+    # The curve is thinned out, so that it may miss the very bottom.
+    told = words.dollars(deepest if largest is None else -largest)
+    canvas = Canvas(width, box.bottom + 38, f"drawdown in dollars in time, deepest {told}")
     scale = Scale(min(deepest * 1.1, -1e-6), 0.0, box.bottom, box.top)
     canvas.y_axis(box, scale, "$ below the peak", about=3)
     timeline.axis(canvas, box, times, data)
@@ -143,9 +146,9 @@ def drawdown(curve: Drawdown, data: Data, width: float, reserved: str) -> Canvas
     canvas.path(points, "line loss")
     if deepest < 0:
         x, y = times(when), scale(deepest)
-        canvas.dot(x, y, 3.5, "point loss", tip=f"{words.dollars(deepest)} at {words.moment(when)}")
+        canvas.dot(x, y, 3.5, "point loss", tip=f"{told} at {words.moment(when)}")
         ahead = x > (box.left + box.right) / 2
-        canvas.text(x + (-8 if ahead else 8), y + 4, words.dollars(deepest), "figure", anchor="end" if ahead else None)
+        canvas.text(x + (-8 if ahead else 8), y + 4, told, "figure", anchor="end" if ahead else None)
     return canvas
 
 

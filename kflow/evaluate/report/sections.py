@@ -72,7 +72,7 @@ def _equity(told: Evaluation) -> list[Content]:
         drawn = partial(money.equity, own, band, told.data)
         caption = f"Equity of {words.short(name, 40)} under each fill model. {shaded}{_gap_words(told)}"
         longest = max((line.name for line in own), key=len)
-        below = partial(money.drawdown, one.drawdown, told.data, reserved=longest)
+        below = partial(money.drawdown, one.drawdown, one.risk.max_drawdown, told.data, reserved=longest)
         return [
             parts.figure(drawn, caption, "Too few points in time to draw equity.", wide=parts.PAGE),
             parts.figure(below, _fall(told, one), "Too few points in time to draw a drawdown.", wide=parts.PAGE),
@@ -92,8 +92,8 @@ def _gap_words(told: Evaluation) -> str:
 
 def _fall(told: Evaluation, one: Result) -> str:
     risk = one.risk
-    if risk.max_drawdown is None:
-        return "Drawdown: equity below its own peak."
+    if risk.max_drawdown is None or risk.drawdown_from is None:
+        return f"Drawdown under {words.fills(told.middle)} fills: equity below its own peak."
     back = f"made good {words.time(risk.drawdown_recovered)}" if risk.drawdown_recovered else "not made good within it"
     when = f"from {words.time(risk.drawdown_from)} until {words.time(risk.drawdown_until)}, {back}"
     return (
@@ -309,18 +309,16 @@ def _markouts(told: Evaluation) -> list[Content]:
 
 
 def _calibration(told: Evaluation) -> list[Content]:
-    settled = told.data.settled_markets
+    settled = told.data.settled_markets or 0
+    if not settled and not any(one.belief for one in told.results):
+        few = f"0 of {words.counted(told.data.markets, 'market')} have a recorded result"
+        return [parts.absent(f"{few}, so nothing says whether what was bought won. A result is never guessed.")]
 
     def one_of(name: str, one: Result) -> Content:
         found = one.belief
         if found is None:
             if one.belief_why:
                 return parts.absent(one.belief_why)
-            if not settled:
-                return parts.absent(
-                    f"0 of {words.counted(told.data.markets, 'market')} have a recorded result, so nothing says "
-                    "whether what was bought won. A result is never guessed."
-                )
             return parts.absent(f"{words.short(name, 40)} bought nothing in the {settled:,} markets with a result.")
         rows: list[tuple[str, Content]] = [
             ("contracts in settled markets", words.count(found.contracts)),
@@ -365,7 +363,7 @@ def _capacity(told: Evaluation) -> list[Content]:
             )
             for row in sorted(rows, key=lambda row: row.scale or 0.0)
         ]
-        caption = "Sizes, cash and limits times so much: where the curve bends, the book is too thin for more."
+        caption = "Profit with so many times the sizes, cash and limits; lines: ± one standard error."
         missing = f"{words.short(name, 40)} was played with one scale of sizes, so there is no curve."
         return parts.beside(
             parts.figure(partial(money.capacity, rows), caption, missing),

@@ -39,17 +39,22 @@ def header(told: Evaluation) -> Markup:
         el("p", f"kflow evaluation, {words.time(told.created)}", class_="kicker"),
         el("h1", named(told.name or "evaluation", 120)),
         el("p", IN_SAMPLE, class_="stamp") if told.in_sample else None,
-        el("p", told.sentence or "This evaluation comes to no sentence.", class_="sentence"),
+        sentence(told.sentence or "This evaluation comes to no sentence."),
         parts.facts(numbers, "numbers"),
         _judged(told),
     )
+
+
+def sentence(text: str) -> Markup:
+    """What it all comes to; smaller where it is of several."""
+    return el("p", text, class_="sentence" if len(text) <= 170 else "sentence long")
 
 
 def _judged(told: Evaluation) -> list[Markup]:
     """Each contestant judged: profit per event under every fill model, and what it means."""
     order = models(told)
     rows = [
-        money.Interval(name if len(told.shown) > 1 else "", words.fills(model), *_estimate(one), f"own c{place % 4}")
+        money.Interval(name if len(told.shown) > 1 else "", words.fills(model), *_estimate(one), f"c{place % 4}")
         for place, name in enumerate(told.shown[:6])
         for model in order
         if (one := told.result(name, model)) is not None
@@ -218,7 +223,9 @@ def _trades(found: Found, heads: dict[str, Markup]) -> list[Markup]:
     ]
     whole = parts.table("Trading", (*head, "decisions denied"), rows)
     refusals = [(name, one.trading.refused) for name, one in found if one.trading.refused]
-    refused = [(name, words.value({why: words.count(n) for why, n in refusal.items()})) for name, refusal in refusals]
+    refused = [
+        (name, ", ".join(f"{why} ({words.count(n)})" for why, n in refusal.items())) for name, refusal in refusals
+    ]
     said = "Orders, fills and contracts are per episode; turnover is dollars traded by cash."
     return [whole, parts.note(said), *_reasons(refused, "Refused of {}: ")]
 
