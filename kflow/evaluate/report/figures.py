@@ -155,10 +155,9 @@ def _equity(axis: Any, told: Evaluation, name: str, one: Result) -> None:
         if other is not None and other.equity.us:
             middle = model == told.middle
             values = [float("nan") if value is None else value for value in other.equity.mean]
-            colour = _BLUE if middle else _GREY
-            axis.plot(
-                moments(other.equity.us), values, color=colour, lw=1.8 if middle else 0.9, label=words.fills(model)
-            )
+            style = "-" if middle else ":" if model.endswith("optimistic") else "--"
+            look = {"color": _BLUE if middle else _GREY, "lw": 1.8 if middle else 1.0, "ls": style}
+            axis.plot(moments(other.equity.us), values, label=words.fills(model), **look)
     for gap in told.data.gaps:
         if gap.from_us is not None:
             axis.axvline(moments([gap.from_us])[0], ymax=0.03, color="#E69F00", lw=1)
