@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kflow.evaluate.inference import LEVEL, resamples
+from kflow.evaluate.inference import LEVEL, RESAMPLES, resamples
 from kflow.evaluate.metrics import drawdowns, max_drawdown
 from kflow.evaluate.outcome import Curve, Played
 from kflow.evaluate.series import MONEY, Events
@@ -20,8 +20,6 @@ I64 = NDArray[np.int64]
 POINTS: Final = 400
 # Of the curve that falls are looked for on.
 _FINE: Final = 4_000
-# Resamples of the band: enough for its edges to be drawn.
-_DRAWN: Final = 1_000
 
 
 def equity(played: Sequence[Played], events: Events) -> tuple[I64, F64, I64]:
@@ -70,11 +68,11 @@ def pictured(us: I64, steps: F64, of: I64, events: int) -> tuple[dict[str, Any],
     until = np.searchsorted(kept, np.arange(len(us)))
     parts = np.zeros((events, len(kept)))
     np.add.at(parts, (of, until), steps)
-    drawn = resamples(events)[:_DRAWN].astype(np.float64) @ np.cumsum(parts, axis=1)
-    tail = round((1 - LEVEL) / 2 * _DRAWN)
-    ordered = np.partition(drawn, (tail, _DRAWN - 1 - tail), axis=0)
+    drawn = resamples(events).astype(np.float64) @ np.cumsum(parts, axis=1)
+    tail = round((1 - LEVEL) / 2 * RESAMPLES)
+    ordered = np.partition(drawn, (tail, RESAMPLES - 1 - tail), axis=0)
     times = us[kept].tolist()
-    band = {"low": ordered[tail].tolist(), "high": ordered[_DRAWN - 1 - tail].tolist()}
+    band = {"low": ordered[tail].tolist(), "high": ordered[RESAMPLES - 1 - tail].tolist()}
     return (
         {"us": times, "mean": total[kept].tolist(), **band},
         {"us": times, "dollars": drawdowns(total)[kept].tolist()},

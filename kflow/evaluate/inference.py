@@ -1,18 +1,22 @@
 """How sure one can be of a mean profit over settlement events, and how easily one is fooled.
 
-The block that is resampled is the event: what happens within one shares its luck. Three things keep an edge from being
-told where there is none (docs/evaluation.md has the measured sizes, docs/decisions/0009-evaluation.md the choice):
+The block that is resampled is the event: what happens within one shares its luck. Four things keep an edge from being
+told where there is none, and the largest p of them counts (docs/evaluation.md has the measured sizes,
+docs/decisions/0009-evaluation.md the choice):
 
-- the studentised bootstrap (Efron and Tibshirani 1993, chapter 12.5), which sees that many small gains and a rare large
-  loss are less sure than a normal curve has it, beside Student's t, which is the safer of the two where most events are
-  nothing; the larger p counts;
-- what was at stake and never lost: see `unseen_loss`;
-- the number of variants that were tried: see `sidak` and `deflated_sharpe`.
+- Student's t, the safest where most events are nothing or few;
+- the bootstrap under the null, see `tilted_tail`, which sees that many small gains and a rare large loss are less sure
+  than a normal curve has it;
+- what was at stake and never lost, see `unseen_loss`;
+- that events are no more than coins: with k of them that are not nothing, no p is below 2^-k.
+
+The number of variants that were tried comes on top: see `sidak` and `deflated_sharpe`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Final, NamedTuple
@@ -27,10 +31,12 @@ FEWEST: Final = 5
 ENOUGH: Final = 30
 LEVEL: Final = 0.95  # of intervals
 ALPHA: Final = 0.05  # an edge counts as shown at this p, corrected for the variants tried
-RESAMPLES: Final = 9_999
+RESAMPLES: Final = 1_000
 # Differences that are nothing beside the spread of the events are rounding.
 _ROUNDING: Final = 1e-9
-_ROWS: Final = 100  # resamples that are taken at once: a cache holds them
+# Of a root, beside where it is looked for.
+_EXACT: Final = 1e-13
+_STEPS: Final = 200
 _NORMAL: Final = NormalDist()
 # Euler and Mascheroni's, in the expected maximum of normal draws.
 _EULER: Final = 0.5772156649015329
@@ -61,23 +67,19 @@ def estimate(values: F64, stakes: F64 | None = None) -> Estimate:
         return Estimate(count, 0.0, 0.0, 0.0, 1.0)
     if count < FEWEST:
         return Estimate(count, mean, None, None, None)
-    stake = 0.0 if stakes is None else float(stakes.mean())
-    rare_p, rare_low = unseen_loss(values, stake)
+    rare_p, rare_low = unseen_loss(values, 0.0 if stakes is None else float(stakes.mean()))
+    least = max(0.5 ** int(np.count_nonzero(values)), rare_p)
     if spread <= _ROUNDING * float(np.abs(values).max()):
-        p = max(_least(count), rare_p) if mean > 0 else 1.0
-        return Estimate(count, mean, min(mean, rare_low), mean, p)
-    error = spread / math.sqrt(count)
-    drawn = np.sort(_studentised(values - mean, spread))
-    t = mean / error
-    above = len(drawn) - int(np.searchsorted(drawn, t - _ROUNDING * max(abs(t), 1.0)))
-    p = max((above + 1) / (len(drawn) + 1), student_tail(t, count - 1), rare_p, _least(count))
-    tail = (1 - LEVEL) / 2
-    cut = round(tail * (len(drawn) + 1)) - 1
+        return Estimate(count, mean, min(mean, rare_low), mean, least if mean > 0 else 1.0)
+    error, tail = spread / math.sqrt(count), (1 - LEVEL) / 2
     reach = student_quantile(tail, count - 1) * error
-    # A resample without the rare values has next to no spread: no mean lies beyond the worst that can happen.
-    low = max(mean - drawn[-1 - cut] * error, min(float(values.min()), -stake))
-    high = min(mean - drawn[cut] * error, float(values.max()))
-    return Estimate(count, mean, float(min(low, mean - reach, rare_low)), float(max(high, mean + reach)), min(p, 1.0))
+    return Estimate(
+        events=count,
+        mean=mean,
+        low=min(mean - reach, tilted_low(values, tail), rare_low),
+        high=max(mean + reach, -tilted_low(-values, tail)),
+        p=max(student_tail(mean / error, count - 1), tilted_tail(values), least),
+    )
 
 
 def paired(values: F64, stakes: F64 | None = None, against: F64 | None = None) -> Estimate:
@@ -106,38 +108,88 @@ def unseen_loss(values: F64, stake: float) -> tuple[float, float]:
     return p, (1 - chance) * mean - chance * stake
 
 
-def _least(count: int) -> float:
-    """Events that all go one way are coins that all fall so: they cannot tell more."""
-    return 2.0**-count
+def tilted_tail(values: F64) -> float:
+    """p of a mean that is not positive, by the bootstrap under the null.
+
+    Resampled are not the values as often as they were seen, but with the weights nearest to that (in Kullback and
+    Leibler's sense) under which their mean is nothing: w ~ exp(-l x) (Efron 1981; Davison and Hinkley 1997, chapter
+    4.4). What gains 5 and loses 95 cents then loses once in twenty, as seldom as it may have been seen to.
+    Not drawn, but worked out: see `_tail_at`. 0 of gains alone, which no weights make nothing; 1 of losses alone.
+    """
+    if float(values.min()) >= 0:
+        return 0.0 if values.any() else 1.0
+    if float(values.max()) <= 0:
+        return 1.0
+    scaled = values / float(np.abs(values).max())
+    sign = 1.0 if float(scaled.mean()) > 0 else -1.0
+    tilt = _root(lambda at: sign * _weighted(scaled, sign * at)[0])
+    return _tail_at(scaled, sign * tilt)
+
+
+def tilted_low(values: F64, tail: float) -> float:
+    """The mean that the values were too high for with chance `tail`, below a half, by the same bootstrap."""
+    center, scale = float(values.mean()), float(np.abs(values - values.mean()).max())
+    scaled = (values - center) / scale
+    tilt = _root(lambda at: _tail_at(scaled, at) - tail)
+    return center + scale * _weighted(scaled, tilt)[0]
+
+
+def _root(falls: Callable[[float], float]) -> float:
+    """Where a function that falls from above nothing at 0 is nothing: Dowell and Jarratt's (1971) "Illinois" method."""
+    low, above = 0.0, falls(0.0)
+    high = 1.0
+    while (below := falls(high)) > 0:
+        low, above, high = high, below, 2 * high
+    side = 0
+    for _ in range(_STEPS):
+        if high - low <= _EXACT * high or not below:
+            break
+        at = (low * below - high * above) / (below - above)
+        value = falls(at)
+        if value > 0:
+            low, above = at, value
+            below = below / 2 if side > 0 else below
+            side = 1
+        else:
+            high, below = at, value
+            above = above / 2 if side < 0 else above
+            side = -1
+    return high
+
+
+def _weighted(values: F64, tilt: float) -> tuple[float, float]:
+    """Mean of values with weights exp(-tilt * value), and the logarithm of those weights' mean."""
+    powers = -tilt * values
+    most = float(powers.max())
+    weights = np.exp(powers - most)
+    total = float(weights.sum())
+    return float(weights @ values) / total, most + math.log(total / len(values))
+
+
+def _tail_at(values: F64, tilt: float) -> float:
+    """Chance that resamples drawn with weights exp(-tilt * value) have a mean as high as that of the values.
+
+    Lugannani and Rice's (1980) saddlepoint formula, which for resamples needs no search (Davison and Hinkley 1988):
+    the values themselves are the weights' own tilt. With K the log of the mean weight, m the mean and v the variance:
+    r = sign(tilt) sqrt(2 N (tilt m + K)), u = tilt sqrt(N v), and the tail is 1 - F(r) + f(r) (1/u - 1/r).
+    """
+    count, mean, spread = len(values), float(values.mean()), float(values.std())
+    _, logarithm = _weighted(values, tilt)
+    root = math.copysign(math.sqrt(max(2 * count * (tilt * mean + logarithm), 0.0)), tilt)
+    if abs(root) < 1e-4:
+        return 0.5
+    plain = _NORMAL.cdf(-root) + _NORMAL.pdf(root) * (1 / (tilt * spread * math.sqrt(count)) - 1 / root)
+    return min(max(plain, 0.0), 1.0)
 
 
 @lru_cache(maxsize=4)
 def resamples(count: int) -> NDArray[np.uint16]:
     """[RESAMPLES, count] how often each event is drawn when as many are drawn with replacement."""
     rng = np.random.default_rng([count, 9])
-    drawn = np.empty((RESAMPLES, count), np.uint16)
-    for first in range(0, RESAMPLES, _ROWS):
-        rows = min(_ROWS, RESAMPLES - first)
-        places = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
-        drawn[first : first + rows] = np.bincount(places.reshape(-1), minlength=rows * count).reshape(rows, count)
+    places = rng.integers(0, count, (RESAMPLES, count)) + np.arange(RESAMPLES)[:, None] * count
+    drawn = np.bincount(places.reshape(-1), minlength=RESAMPLES * count).reshape(RESAMPLES, count).astype(np.uint16)
     drawn.flags.writeable = False
     return drawn
-
-
-def _studentised(away: F64, spread: float) -> F64:
-    """[RESAMPLES] means of resampled deviations over their own standard error; infinite where that is nothing."""
-    count = len(away)
-    both = np.stack([away, away**2], axis=1) / spread ** np.array([1, 2])
-    drawn = resamples(count)
-    found = np.empty(RESAMPLES)
-    for first in range(0, RESAMPLES, _ROWS):
-        mean, square = (drawn[first : first + _ROWS].astype(np.float64) @ both / count).T
-        variance = (square - mean**2) * count / (count - 1)
-        some = variance > _ROUNDING
-        error = np.sqrt(np.where(some, variance, 1.0) / count)
-        apart = np.where(np.abs(mean) > _ROUNDING, np.copysign(np.inf, mean), 0.0)
-        found[first : first + _ROWS] = np.where(some, mean / error, apart)
-    return found
 
 
 def student_tail(t: float, freedom: int) -> float:
@@ -234,15 +286,15 @@ def verdict(found: Estimate, variants: int) -> dict[str, Any]:
         return told | {"words": f"not distinguishable from hold: {counted(found.events)}", "why": why}
     deflated = sidak(found.p, variants)
     shown = deflated <= ALPHA
-    chance = f"p = {rounded(found.p)}"
+    sure = chance(found.p)
     if variants > 1:
-        chance += f", {rounded(deflated)} for the best of {variants} variants"
+        sure += f", {rounded(deflated)} for the best of {variants} variants"
     if found.low == found.high == 0:
         words = "not distinguishable from hold: it gained and lost nothing"
     elif shown:
-        words = f"gains more than hold over {counted(found.events)} ({chance})"
+        words = f"gains more than hold over {counted(found.events)} ({sure})"
     else:
-        words = f"not distinguishable from hold over {counted(found.events)} ({chance})"
+        words = f"not distinguishable from hold over {counted(found.events)} ({sure})"
         if found.high is not None and found.high < 0:
             words = f"loses against hold over {counted(found.events)} (p of no edge {rounded(found.p)})"
     few = f"{counted(found.events)} are few: with fewer than {ENOUGH} a rare loss may not have been met"
@@ -259,6 +311,13 @@ def counted(count: int) -> str:
     return f"{count} independent event{'' if count == 1 else 's'}"
 
 
+def chance(p: float) -> str:
+    """p = 0.021, or p < 0.0001."""
+    return f"p {'' if p < 1e-4 else '= '}{rounded(p)}"
+
+
 def rounded(p: float) -> str:
-    """Two digits."""
+    """Two digits, and none of what is next to nothing."""
+    if p < 1e-4:
+        return "< 0.0001"
     return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

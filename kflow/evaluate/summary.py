@@ -181,10 +181,10 @@ def compare(one: Sequence[Played], other: Sequence[Played], markets: Sequence[Ma
 def _compared(found: Estimate, other: str) -> str:
     if found.p is None:
         return f"not distinguishable from {other}: {inference.counted(found.events)}, {FEWEST} are needed"
-    chance = f"p = {inference.rounded(found.p)}, {inference.counted(found.events)}"
+    sure = f"{inference.chance(found.p)}, {inference.counted(found.events)}"
     if found.p > inference.ALPHA:
-        return f"not distinguishable from {other} ({chance})"
-    return f"{'better' if found.mean > 0 else 'worse'} than {other} ({chance})"
+        return f"not distinguishable from {other} ({sure})"
+    return f"{'better' if found.mean > 0 else 'worse'} than {other} ({sure})"
 
 
 def band(by_model: Mapping[str, Sequence[Played]], markets: Sequence[Market]) -> dict[str, Any]:
