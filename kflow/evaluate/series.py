@@ -28,8 +28,10 @@ _LEAST_CHANCE: Final = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Settlement events by when they began. [N], or [S, N] with a row for each seed."""
+    """A contestant's settlement events by when they began. [N], or [S, N] with a row for each seed."""
 
+    contestant: str
+    fill_model: str
     names: tuple[str, ...]
     of_market: I64  # [M] event of each market; -1: it was not played
     of_episode: I64  # [E]
@@ -80,6 +82,8 @@ def events_of(played: Sequence[Played], markets: Sequence[Market]) -> Events:
     values = np.array([market.value for market in markets])
     played_markets = np.unique(first.market)
     return Events(
+        contestant=played[0].contestant,
+        fill_model=played[0].fill_model,
         names=names,
         of_market=of_market,
         of_episode=of_episode,

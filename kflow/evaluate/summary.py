@@ -157,24 +157,27 @@ def _events(events: Events) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def compare(one: Sequence[Played], other: Sequence[Played], markets: Sequence[Market]) -> dict[str, Any]:
+def compare(
+    one: Sequence[Played] | Events, other: Sequence[Played] | Events, markets: Sequence[Market]
+) -> dict[str, Any]:
     """One entry of `comparisons`: what a contestant earns more than another, in the same events.
 
-    Raises DataError unless both played the same events, one at least.
+    Of either what it played with its fills, which tell what was at stake, or what `events_of` made of that. Raises
+    DataError unless both played the same events, one at least.
     """
-    mine, theirs = events_of(one, markets), events_of(other, markets)
+    mine, theirs = (each if isinstance(each, Events) else events_of(each, markets) for each in (one, other))
     if mine.names != theirs.names:
-        raise DataError(f"{one[0].contestant} and {other[0].contestant} did not play the same events")
+        raise DataError(f"{mine.contestant} and {theirs.contestant} did not play the same events")
     found = inference.paired(mine.profit - theirs.profit, mine.stakes, theirs.stakes)
     return {
-        "contestant": one[0].contestant,
-        "against": other[0].contestant,
-        "fill_model": one[0].fill_model,
+        "contestant": mine.contestant,
+        "against": theirs.contestant,
+        "fill_model": mine.fill_model,
         "difference": found.mean,
         "low": found.low,
         "high": found.high,
         "p": found.p,
-        "words": _compared(found, other[0].contestant),
+        "words": _compared(found, theirs.contestant),
     }
 
 

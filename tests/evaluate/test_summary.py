@@ -210,6 +210,8 @@ def test_differences_are_of_the_same_events() -> None:
     assert (same["p"], same["words"]) == (1.0, "not distinguishable from better (p = 1.00, 20 independent events)")
     few = summary.compare([earned([1, 2])], [earned([0, 0])], markets(2))
     assert few["words"] == "not distinguishable from one: 2 independent events, 5 are needed"
+    kept = events_of([better], markets(20)), events_of([worse], markets(20))
+    assert summary.compare(*kept, []) == found
     with pytest.raises(DataError, match="did not play the same events"):
         summary.compare([better], [earned([1.0])], markets(20))
 
