@@ -43,13 +43,17 @@ _EULER: Final = 0.5772156649015329
 
 
 class Estimate(NamedTuple):
-    """Of the mean per event. `p`: one-sided, of a mean that is not positive. None where the events are too few."""
+    """Of the mean per event. `p`: one-sided, of a mean that is not positive. None where the events are too few.
+
+    unseen: a loss that was never met is what keeps p from being small.
+    """
 
     events: int
     mean: float
     low: float | None
     high: float | None
     p: float | None
+    unseen: bool = False
 
 
 def estimate(values: F64, stakes: F64 | None = None) -> Estimate:
@@ -68,17 +72,20 @@ def estimate(values: F64, stakes: F64 | None = None) -> Estimate:
     if count < FEWEST:
         return Estimate(count, mean, None, None, None)
     rare_p, rare_low = unseen_loss(values, 0.0 if stakes is None else float(stakes.mean()))
-    least = max(0.5 ** int(np.count_nonzero(values)), rare_p)
+    coins = 0.5 ** int(np.count_nonzero(values))
     if spread <= _ROUNDING * float(np.abs(values).max()):
-        return Estimate(count, mean, min(mean, rare_low), mean, least if mean > 0 else 1.0)
+        p = coins if mean > 0 else 1.0
+        return Estimate(count, mean, min(mean, rare_low), mean, max(p, rare_p), p <= ALPHA < rare_p)
     error, tail = spread / math.sqrt(count), (1 - LEVEL) / 2
     reach = student_quantile(tail, count - 1) * error
+    p = max(student_tail(mean / error, count - 1), tilted_tail(values), coins)
     return Estimate(
         events=count,
         mean=mean,
         low=min(mean - reach, tilted_low(values, tail), rare_low),
         high=max(mean + reach, -tilted_low(-values, tail)),
-        p=max(student_tail(mean / error, count - 1), tilted_tail(values), least),
+        p=max(p, rare_p),
+        unseen=p <= ALPHA < rare_p,
     )
 
 
@@ -297,12 +304,16 @@ def verdict(found: Estimate, variants: int) -> dict[str, Any]:
         words = f"not distinguishable from hold over {counted(found.events)} ({sure})"
         if found.high is not None and found.high < 0:
             words = f"loses against hold over {counted(found.events)} (p of no edge {rounded(found.p)})"
-    few = f"{counted(found.events)} are few: with fewer than {ENOUGH} a rare loss may not have been met"
+    cautions = []
+    if found.unseen:
+        cautions.append("no event has lost what was at stake, and a loss as rare as that would pay for the gains")
+    if found.events < ENOUGH:
+        cautions.append(f"{counted(found.events)} are few: with fewer than {ENOUGH} rare losses may not have been met")
     return told | {
         "p_deflated": deflated,
         "distinguishable": shown,
         "words": words,
-        "why": few if found.events < ENOUGH else None,
+        "why": "; ".join(cautions) or None,
     }
 
 

@@ -170,7 +170,12 @@ def test_twelve_favourites_that_won_tell_nothing() -> None:
     assert low == pytest.approx((1 - chance) * 0.05 - chance * 0.95)
     found = estimate(gains, np.full(12, 0.95))
     assert (found.p, found.low) == (pytest.approx(p), pytest.approx(low))
-    assert not verdict(found, 1)["distinguishable"]
+    told = verdict(found, 1)
+    assert not told["distinguishable"]
+    assert told["why"].startswith(
+        "no event has lost what was at stake, and a loss as rare as that would pay for the gains; 12"
+    )
+    assert not estimate(np.append(gains, -0.9), np.full(13, 0.95)).unseen
 
 
 def test_a_loss_that_was_met_speaks_for_itself() -> None:
