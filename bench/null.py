@@ -40,7 +40,9 @@ from kflow.rl.worlds import make_tapes, world_named
 from kflow.testing import nulls
 
 F64 = NDArray[np.float64]
-Draw = Callable[[np.random.Generator, int], tuple[F64, F64]]
+# Profits, and what could have been lost and won.
+Drawn = tuple[F64, F64, F64]
+Draw = Callable[[np.random.Generator, int], Drawn]
 
 EVENTS: Final = 30
 SIZES: Final = (5, 12, 30, 60, 200)
@@ -51,40 +53,44 @@ FEW: Final = (5, 12, 30)
 _REPEATS: Final = 500
 
 
-# Profits without an edge, and what was at stake.
+# Profits without an edge.
 
 
-def normal(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
-    return rng.normal(size=count), np.zeros(count)
+def nothing(count: int) -> tuple[F64, F64]:
+    return np.zeros(count), np.zeros(count)
 
 
-def heavy(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
-    return rng.standard_t(3, size=count), np.zeros(count)
+def normal(rng: np.random.Generator, count: int) -> Drawn:
+    return rng.normal(size=count), *nothing(count)
 
 
-def seldom(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
-    return rng.normal(size=count) * (rng.random(count) < 0.2), np.zeros(count)
+def heavy(rng: np.random.Generator, count: int) -> Drawn:
+    return rng.standard_t(3, size=count), *nothing(count)
 
 
-def coins(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
+def seldom(rng: np.random.Generator, count: int) -> Drawn:
+    return rng.normal(size=count) * (rng.random(count) < 0.2), *nothing(count)
+
+
+def coins(rng: np.random.Generator, count: int) -> Drawn:
     price, size = rng.uniform(0.3, 0.7, count), rng.integers(1, 20, count)
-    return np.where(rng.random(count) < price, size * (1 - price), -size * price), size * price
+    return np.where(rng.random(count) < price, size * (1 - price), -size * price), size * price, size * (1 - price)
 
 
-def favourite(price: float, rng: np.random.Generator, count: int) -> tuple[F64, F64]:
+def favourite(price: float, rng: np.random.Generator, count: int) -> Drawn:
     paid = np.clip(price + 0.02 * rng.normal(size=count), 0.6, 0.995)
-    return np.where(rng.random(count) < paid, 1 - paid, -paid), paid
+    return np.where(rng.random(count) < paid, 1 - paid, -paid), paid, 1 - paid
 
 
-def longshot(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
-    won, paid = favourite(0.95, rng, count)
-    return -won, 1 - paid
+def longshot(rng: np.random.Generator, count: int) -> Drawn:
+    won, stakes, prizes = favourite(0.95, rng, count)
+    return -won, prizes, stakes
 
 
-def maker(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
+def maker(rng: np.random.Generator, count: int) -> Drawn:
     """Nine gains of ten, and a loss nine times as large; $4 are at stake."""
     gains, losses = rng.normal(0.3, 0.3, count), rng.normal(-2.7, 1.0, count)
-    return np.where(rng.random(count) < 0.9, gains, losses), np.full(count, 4.0)
+    return np.where(rng.random(count) < 0.9, gains, losses), np.full(count, 4.0), np.zeros(count)
 
 
 SHAPES: Final[dict[str, Draw]] = {
@@ -101,7 +107,7 @@ SHAPES: Final[dict[str, Draw]] = {
 }
 
 
-def candidates(values: F64, stakes: F64, signs: F64) -> dict[str, float]:
+def candidates(signs: F64, values: F64, stakes: F64, prizes: F64) -> dict[str, float]:
     """p of each test, and whether the chosen interval holds the truth."""
     count, mean = len(values), float(values.mean())
     spread = float(values.std(ddof=1))
@@ -115,7 +121,7 @@ def candidates(values: F64, stakes: F64, signs: F64) -> dict[str, float]:
     else:
         found |= dict.fromkeys(("Student", "studentised"), 0.0 if mean > 0 else 1.0)
     found["tilted"] = tilted_tail(values)
-    chosen = estimate(values, stakes)
+    chosen = estimate(values, stakes, prizes)
     assert chosen.p is not None
     assert chosen.low is not None
     assert chosen.high is not None
@@ -137,7 +143,7 @@ def sizes(job: tuple[str, int, int]) -> dict[str, float]:
     name, events, times = job
     rng = np.random.default_rng([40, events])
     signs = np.random.default_rng(5).choice([-1.0, 1.0], (RESAMPLES, events))
-    found = [candidates(*SHAPES[name](rng, events), signs) for _ in range(times)]
+    found = [candidates(signs, *SHAPES[name](rng, events)) for _ in range(times)]
     told = {test: 100 * float(np.mean([one[test] <= ALPHA for one in found])) for test in found[0] if test != "held"}
     return {**told, "interval holds": 100 * float(np.mean([one["held"] for one in found]))}
 

@@ -56,11 +56,11 @@ class Estimate(NamedTuple):
     unseen: bool = False
 
 
-def estimate(values: F64, stakes: F64 | None = None) -> Estimate:
+def estimate(values: F64, stakes: F64 | None = None, prizes: F64 | None = None) -> Estimate:
     """Mean of independent events, [N], with its interval at LEVEL and its p. The same values give the same bits.
 
-    stakes: what could have been lost in each event, see `unseen_loss`; None where nothing is known of it. Where every
-    value is nothing the interval is nothing, and p is 1. Raises ValueError of no events.
+    stakes, prizes: what could have been lost and won in each event, see `unseen_loss`; None where nothing is known of
+    it. Where every value is nothing the interval is nothing, and p is 1. Raises ValueError of no events.
     """
     count = len(values)
     if not count:
@@ -72,10 +72,11 @@ def estimate(values: F64, stakes: F64 | None = None) -> Estimate:
     if count < FEWEST:
         return Estimate(count, mean, None, None, None)
     rare_p, rare_low = unseen_loss(values, 0.0 if stakes is None else float(stakes.mean()))
+    rare_high = -unseen_loss(-values, 0.0 if prizes is None else float(prizes.mean()))[1]
     coins = 0.5 ** int(np.count_nonzero(values))
     if spread <= _ROUNDING * float(np.abs(values).max()):
         p = coins if mean > 0 else 1.0
-        return Estimate(count, mean, min(mean, rare_low), mean, max(p, rare_p), p <= ALPHA < rare_p)
+        return Estimate(count, mean, min(mean, rare_low), max(mean, rare_high), max(p, rare_p), p <= ALPHA < rare_p)
     error, tail = spread / math.sqrt(count), (1 - LEVEL) / 2
     reach = student_quantile(tail, count - 1) * error
     p = max(student_tail(mean / error, count - 1), tilted_tail(values), coins)
@@ -83,19 +84,19 @@ def estimate(values: F64, stakes: F64 | None = None) -> Estimate:
         events=count,
         mean=mean,
         low=min(mean - reach, tilted_low(values, tail), rare_low),
-        high=max(mean + reach, -tilted_low(-values, tail)),
+        high=max(mean + reach, -tilted_low(-values, tail), rare_high),
         p=max(p, rare_p),
         unseen=p <= ALPHA < rare_p,
     )
 
 
-def paired(values: F64, stakes: F64 | None = None, against: F64 | None = None) -> Estimate:
-    """The same of differences between two that met the same events; `p` is two-sided. Stakes: of the one, the other."""
-    up, down = estimate(values, stakes), estimate(-values, against)
-    low = None if up.low is None else up.low
-    high = None if up.high is None or down.low is None else max(up.high, -down.low)
-    p = None if up.p is None or down.p is None else min(1.0, 2 * min(up.p, down.p))
-    return Estimate(up.events, up.mean, low, high, p)
+def paired(values: F64, stakes: F64 | None = None, prizes: F64 | None = None) -> Estimate:
+    """The same of differences between two that met the same events; `p` is two-sided.
+
+    stakes: what the one could have lost and the other won; prizes: the other way round.
+    """
+    up, down = estimate(values, stakes, prizes), estimate(-values, prizes, stakes)
+    return up._replace(p=None if up.p is None or down.p is None else min(1.0, 2 * min(up.p, down.p)))
 
 
 def unseen_loss(values: F64, stake: float) -> tuple[float, float]:

@@ -43,7 +43,8 @@ class Events:
     profits: F64  # [S, N] $
     fees: F64  # [S, N] $
     contracts: F64  # [S, N]
-    stakes: F64  # [N] $ that could have been lost with what was held to the end; see `stakes`
+    stakes: F64  # [N] $ that could have been lost with what was held to the end; see `at_stake`
+    prizes: F64  # [N] $ that could have been won with it
 
     @property
     def profit(self) -> F64:
@@ -80,6 +81,7 @@ def events_of(played: Sequence[Played], markets: Sequence[Market]) -> Events:
     np.minimum.at(starts, of_episode, first.start_us)
     np.maximum.at(ends, of_episode, np.max([one.end_us for one in columns], axis=0))
     values = np.array([market.value for market in markets])
+    staked = np.mean([_worst(one, of_market, count) for one in played], axis=0)
     played_markets = np.unique(first.market)
     return Events(
         contestant=played[0].contestant,
@@ -95,16 +97,20 @@ def events_of(played: Sequence[Played], markets: Sequence[Market]) -> Events:
         profits=np.array([summed(one.equity - one.cash, MONEY) for one in columns]),
         fees=np.array([summed(one.fees, MONEY) for one in columns]),
         contracts=np.array([summed(one.volume, CONTRACT) for one in columns]),
-        stakes=np.mean([_staked(one, of_market, count) for one in played], axis=0),
+        stakes=staked[0],
+        prizes=staked[1],
     )
 
 
-def _staked(played: Played, of_market: I64, count: int) -> F64:
-    """[N] $ at stake in each event: a market's price crashes in one of its episodes, and in all markets at worst."""
-    most = np.zeros(len(of_market))
-    np.maximum.at(most, played.episodes.market, stakes(played))
+def _worst(played: Played, of_market: I64, count: int) -> F64:
+    """[2, N] $ at stake and to be won: a market's price jumps in one of its episodes, and at worst in all markets."""
     here = of_market >= 0
-    return np.asarray(np.bincount(of_market[here], most[here], count), np.float64)
+    found = []
+    for each in at_stake(played):
+        most = np.zeros(len(of_market))
+        np.maximum.at(most, played.episodes.market, each)
+        found.append(np.bincount(of_market[here], most[here], count))
+    return np.array(found)
 
 
 def _ordered(episodes: Episodes, markets: Sequence[Market]) -> tuple[tuple[str, ...], I64, I64]:
@@ -147,12 +153,13 @@ class Books:
         return self.at(np.arange(count), np.full(count, self._origin + self._width - 1))
 
 
-def stakes(played: Played) -> F64:
-    """[E] $ that an episode could have lost with what it held to the end, had that come to nothing.
+def at_stake(played: Played) -> F64:
+    """[2, E] $ that an episode could have lost with what it held to the end, and won with it.
 
-    What was paid for it, times the share of its uncertainty that was resolved while it was held: a price p has variance
-    p (1 - p) ahead of it, and v (1 - v) is left where the position counted v in the end. So it is all of what was paid
-    where a result was paid out, and nothing where prices have not moved since. Profits are not counted as a stake.
+    What was paid for it, and what it would have paid beyond that, times the share of the uncertainty that was resolved
+    while it was held: a price p has variance p (1 - p) ahead of it, and v (1 - v) is left where the position counted v
+    in the end. So it is all of it where a result was paid out, and nothing where prices have not moved since. What
+    gains had paid for is no stake.
     """
     episodes = played.episodes
     gained, held = Books(played.fills, episodes).end()
@@ -160,7 +167,8 @@ def stakes(played: Played) -> F64:
     paid = np.clip(-gained / contracts, 0.0, 1.0)
     counted = np.clip((episodes.equity - episodes.cash - gained) / contracts, 0.0, 1.0)
     resolved = 1 - counted * (1 - counted) / np.maximum(paid * (1 - paid), _LEAST_CHANCE)
-    return np.where(held != 0, np.maximum(-gained, 0) / MONEY * np.clip(resolved, 0.0, 1.0), 0.0)
+    share = np.where(held != 0, np.clip(resolved, 0.0, 1.0), 0.0) * contracts / MONEY
+    return np.array([paid * share, (1 - paid) * share])
 
 
 def pooled(played: Sequence[Played]) -> tuple[Episodes, Orders, Fills]:

@@ -37,7 +37,7 @@ def summarise(
     played, or not the same by all seeds.
     """
     events = events_of(played, markets)
-    found = inference.estimate(events.profit, events.stakes)
+    found = inference.estimate(events.profit, events.stakes, events.prizes)
     episodes, orders, fills = pooled(played)
     event = np.tile(events.of_episode, len(played))
     us, steps, of = curves.equity(played, events)
@@ -168,7 +168,8 @@ def compare(
     mine, theirs = (each if isinstance(each, Events) else events_of(each, markets) for each in (one, other))
     if mine.names != theirs.names:
         raise DataError(f"{mine.contestant} and {theirs.contestant} did not play the same events")
-    found = inference.paired(mine.profit - theirs.profit, mine.stakes, theirs.stakes)
+    stakes, prizes = mine.stakes + theirs.prizes, mine.prizes + theirs.stakes
+    found = inference.paired(mine.profit - theirs.profit, stakes, prizes)
     return {
         "contestant": mine.contestant,
         "against": theirs.contestant,

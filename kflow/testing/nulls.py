@@ -122,4 +122,4 @@ def judged(job: tuple[int, int, dict[str, Any]]) -> Estimate:
     """One random policy's estimate."""
     number, markets, options = job
     found = events(random_policy(number), tapes_of(number, markets, options))
-    return estimate(found.profit, found.stakes)
+    return estimate(found.profit, found.stakes, found.prizes)

@@ -184,6 +184,15 @@ def test_a_loss_that_was_met_speaks_for_itself() -> None:
     assert unseen_loss(np.full(12, -0.05), 0.95)[0] == 1.0
 
 
+def test_twelve_longshots_that_lost_are_not_said_to_lose() -> None:
+    """At 5 cents all of twelve lose with a chance of 0.95^12."""
+    found = estimate(np.full(12, -0.05), np.full(12, 0.05), np.full(12, 0.95))
+    chance = 1 - 0.025 ** (1 / 12)
+    assert found.high == pytest.approx(chance * 0.95 - (1 - chance) * 0.05)
+    assert verdict(found, 1)["words"].startswith("not distinguishable")
+    assert paired(np.full(12, -0.05), np.full(12, 0.05), np.full(12, 0.95)).p == 1.0
+
+
 # The bootstrap under the null.
 
 

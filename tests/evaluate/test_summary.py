@@ -69,6 +69,7 @@ def test_an_event_stakes_the_worst_episode_of_each_market() -> None:
     gained = np.array([6, -4, -4, 0])
     events = events_of([strikes(gained.tolist(), filled=made, sent=orders(1))], MARKETS)
     assert dict(zip(events.names, events.stakes.tolist(), strict=True)) == pytest.approx({"A": 8.0, "B": 0.0})
+    assert events.prizes.tolist() == pytest.approx([0.0, 12.0])
 
 
 def test_ten_seeds_are_no_surer_than_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kflow.evaluate import trading
 from kflow.evaluate.outcome import Curve
-from kflow.evaluate.series import Books, pooled, stakes
+from kflow.evaluate.series import Books, at_stake, pooled
 from kflow.sim import kernel
 
 from .building import CENTS, CONTRACTS, DOLLARS, S, episodes, fills, orders, played
@@ -176,7 +176,8 @@ def test_what_lies_behind_an_episodes_end_is_not_counted() -> None:
 )
 def test_the_stake_is_what_was_paid_for_what_was_decided(counted: int, stake: float) -> None:
     told = episodes(1, equity=1_000 * DOLLARS + (counted - 40) * 10 * CENTS * CONTRACTS)
-    assert stakes(played(told, filled=fills(1))).tolist() == [pytest.approx(stake, abs=1e-9)]
+    lost, won = at_stake(played(told, filled=fills(1)))[:, 0]
+    assert (lost, won) == (pytest.approx(stake, abs=1e-9), pytest.approx(stake * 60 / 40, abs=1e-9))
 
 
 def test_nothing_is_at_stake_of_who_holds_nothing_or_a_gain() -> None:
@@ -184,7 +185,7 @@ def test_nothing_is_at_stake_of_who_holds_nothing_or_a_gain() -> None:
     flat = fills(2, side=[0, 1], price=np.array([40, 55]) * CENTS)
     gain = fills(2, side=[0, 1], price=np.array([4, 30]) * CENTS, size=np.array([15, 10]) * CONTRACTS)
     for made in (flat, gain, fills(0)):
-        assert stakes(played(episodes(1, equity=1_001 * DOLLARS), filled=made)).tolist() == [0.0]
+        assert at_stake(played(episodes(1, equity=1_001 * DOLLARS), filled=made))[0].tolist() == [0.0]
 
 
 def test_seeds_are_put_behind_each_other() -> None:
