@@ -87,7 +87,8 @@ def parity(
 ) -> None:
     """Explain what a live run earned, order by order, by what the simulator says it would have.
 
-    The log is a file, or what an exchange tells; together the file says when things were sent and what was refused.
+    The log is a file, or what an exchange tells. Given both, the exchange says what came of orders, and the file when
+    they were sent and which were refused.
     """
     chosen = render.chosen(form, as_json)
     if plot is not None:

@@ -172,11 +172,14 @@ def _when_refused(order: Order, tape: Tape) -> Order:
     if order.refused is None or not (order.guessed and order.post_only) or order.sent_us is None:
         return order
     top, us = tape.arrays.top, tape.arrays.us
-    first = max(int(np.searchsorted(us, order.sent_us, side="right")) - 1, 0)
-    behind = int(np.searchsorted(us, max(order.answered_us or order.us, order.sent_us), side="right"))
+    # Clocks are known to half a round trip.
+    answered_us = max(order.answered_us or order.us, order.sent_us)
+    unsure = (answered_us - order.sent_us) // 2
+    first = max(int(np.searchsorted(us, order.sent_us - unsure, side="right")) - 1, 0)
+    behind = int(np.searchsorted(us, answered_us + unsure, side="right"))
     col = int(np.searchsorted(tape.arrays.price, order.yes))
     near = top[first:behind, 0] >= col if order.side else top[first:behind, 1] <= col
-    moments = np.maximum(us[first:behind][near], order.sent_us)
+    moments = np.maximum(us[first:behind][near], order.sent_us - unsure)
     if not len(moments):
         return order
     return replace(order, us=int(moments[np.argmin(np.abs(moments - order.us))]))
