@@ -6,10 +6,11 @@ by the API (no live series used one on 2026-09-28).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from kflow.errors import Unrepresentable
 from kflow.units import CONTRACT, DOLLAR, DOLLAR_MONEY, Money, Price, Size, notional
@@ -49,6 +50,21 @@ class FillFee:
         return Money(self.trade_fee + self.rounding - self.rebate)
 
 
+class WholeRates(NamedTuple):
+    """A schedule for code that has integers only: a fee is rate x price x (1 - price) x size over `unit`, in steps."""
+
+    taker: int
+    maker: int
+    unit: int
+    step: int
+    precision: int
+
+    @property
+    def dearer(self) -> int:
+        """Of the two rates."""
+        return max(self.taker, self.maker)
+
+
 @dataclass(frozen=True, slots=True)
 class FeeSchedule:
     """How a market charges: read from its series, overridden by its event, never assumed."""
@@ -82,6 +98,13 @@ class FeeSchedule:
         except (ValueError, ArithmeticError):
             raise Unrepresentable("fee multiplier", multiplier) from None
         return cls(_TAKER * factor, _MAKER[fee_type] * factor, balance_precision, trade_fee_step)
+
+    def whole(self) -> WholeRates:
+        """The same in integers, exactly."""
+        denominator = math.lcm(self.taker_rate.denominator, self.maker_rate.denominator)
+        taker, maker = (int(rate * denominator) for rate in (self.taker_rate, self.maker_rate))
+        unit = denominator * UNITS_PER_MONEY * int(self.trade_fee_step)
+        return WholeRates(taker, maker, unit, int(self.trade_fee_step), int(self.balance_precision))
 
     def trade_fee(self, price: Price, size: Size, *, taker: bool) -> Money:
         """The formula alone, rounded up to the step: equal for YES at `price` and NO at its complement."""

@@ -7,16 +7,14 @@ what is possible, and the band that every result shows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
 
 from kflow.errors import UsageError
-from kflow.market.fees import UNITS_PER_MONEY, FeeSchedule
+from kflow.market.fees import FeeSchedule
 from kflow.sim import kernel
 from kflow.units import CONTRACT, Size
 
@@ -156,10 +154,9 @@ class Assumptions:
 
     def rules(self, *, verbose: bool = False) -> kernel.Rules:
         """As the kernel reads them. Raises UsageError for fees whose exact arithmetic does not fit 64 bits."""
-        taker, maker = Fraction(self.fees.taker_rate), Fraction(self.fees.maker_rate)
-        denominator = math.lcm(taker.denominator, maker.denominator)
-        rates = [int(rate * denominator) for rate in (taker, maker)]
-        if max(rates) * 25_000_000 * 2**30 >= 2**63:
+        rates = self.fees.whole()
+        if rates.dearer * 25_000_000 * 2**30 >= 2**63:
+            taker, maker = self.fees.taker_rate, self.fees.maker_rate
             raise UsageError(f"fees of {taker} and {maker} are too finely divided to be charged exactly")
         return kernel.Rules(
             model=self.model.kind,
@@ -168,11 +165,11 @@ class Assumptions:
             walk_from=int(self.walk_from),
             back_us=int(self.back_us),
             horizon_us=int(self.horizon_us),
-            taker_rate=rates[0],
-            maker_rate=rates[1],
-            fee_unit=denominator * UNITS_PER_MONEY * int(self.fees.trade_fee_step),
-            fee_step=int(self.fees.trade_fee_step),
-            precision=int(self.fees.balance_precision),
+            taker_rate=rates.taker,
+            maker_rate=rates.maker,
+            fee_unit=rates.unit,
+            fee_step=rates.step,
+            precision=rates.precision,
             verbose=verbose,
             place=np.array(self.latency.place, np.int64),
             cancel=np.array(self.latency.cancel, np.int64),
