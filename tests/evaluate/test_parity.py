@@ -141,6 +141,28 @@ def test_only_a_refusal_of_the_simulator_differs() -> None:
     assert "the simulator refused it (post-only, and it would cross)" in explained(found.orders[0])
 
 
+def test_what_the_venue_ended_on_arrival_counts_as_refused() -> None:
+    """It did not let the order rest; the simulator does, and somebody sells to it."""
+    tape = tape_of(
+        [(4000, 100)],
+        [(5000, 100)],
+        [(SECOND, 0, 4000, 1000, 0), (5 * SECOND, 0, 4000, -1100, 1100), (9 * SECOND, 0, 3900, 1, 0)],
+    )
+    killed = sent(500_000 + SECOND, 4100, 1000, cancelled_us=500_000 + SECOND)
+    found = bridge([tape], run_of(killed), assume())
+    assert parts(found) == {"simulated": 1000 * (WORTH - 4100), "refusals": -1000 * (WORTH - 4100)}
+    assert "ended it as it arrived" in explained(found.orders[0])
+
+
+def test_what_was_there_before_the_run_is_a_gap() -> None:
+    resting = sent(2 * SECOND, 4000, 1000)
+    resting = replace(resting, fills=(fill(4 * SECOND, 4000, 1000),))
+    log = replace(run_of(resting), before=Holding(3 * SECOND, CASH))
+    found = bridge([a_book()], log, assume())
+    assert parts(found) == {"gaps": 1000 * (WORTH - 4000)}
+    assert found.orders[0].why_not == "it was there before the run"
+
+
 @pytest.mark.parametrize(
     ("order", "why"),
     [
@@ -207,11 +229,11 @@ def test_without_what_there_was_nothing_can_be_checked() -> None:
 
 
 def test_an_account_has_one_purse_for_all_markets() -> None:
-    """$10 buy 10 contracts at 50 cents in one market, and then 10 in the other, but not 20."""
+    """$10 buy 10 contracts at 50 cents in one market, and then 9 in the other, but not 15."""
     tapes = [a_book(), replace(a_book(), market="OTHER")]
     first = sent(2 * SECOND, 5000, 1000, immediate=True)
     first = replace(first, fills=(fill(2 * SECOND, 5000, 1000, taker=True),))
-    second = replace(sent(3 * SECOND, 5000, 2000, order="b", immediate=True), market="OTHER", refused="no money")
+    second = replace(sent(3 * SECOND, 5000, 1500, order="b", immediate=True), market="OTHER", refused="no money")
     third = replace(sent(4 * SECOND, 5000, 900, order="c", immediate=True), market="OTHER")
     third = replace(third, fills=(fill(4 * SECOND, 5000, 900, taker=True),))
     log = run_of(first, second, third)

@@ -230,17 +230,20 @@ def test_taking_out_what_was_put_in_gives_the_market_of_the_others(seed: int) ->
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_the_latency_no_level_falls_below_nothing(seed: int) -> None:
-    """Takes are moved to wherever the assumed latency has them arrive; compiling the tape checks every level."""
+    """Takes are moved to wherever the assumed latency has them arrive; compiling the tape checks every level.
+
+    Ten are asked at 50 until 20 s, then a hundred. All was taken after 20 s, and may be assumed to arrive before.
+    """
     rng = np.random.default_rng(seed)
-    others, takes, orders = _others(rng, 10), [], []
-    times = sorted({int(us) for us in rng.integers(3 * SECOND, 50 * SECOND, 8)} - {change[0] for change in others})
+    others, takes, orders = _others(rng, 10), [(20 * SECOND, 1, 5000, 9000, 0)], []
+    times = sorted({int(us) for us in rng.integers(21 * SECOND, 50 * SECOND, 8)} - {change[0] for change in others})
     for number, us in enumerate(times):
-        size = int(rng.integers(1, 1200))
+        size, sent_us = int(rng.integers(1, 1200)), us - int(rng.integers(0, 30 * SECOND))
         takes.append((us, 1, 5000, -size, size))
         orders.append(
-            sent(us, 5000, size, order=str(number), immediate=True, sent_us=us - 5, fills=(took(us, 5000, size),))
+            sent(us, 5000, size, order=str(number), immediate=True, sent_us=sent_us, fills=(took(us, 5000, size),))
         )
-    tape = tape_of(YES, NO, sorted([*EDGES, *others, *takes]))
+    tape = tape_of(YES, [(5000, 1000)], sorted([*EDGES, *others, *takes]))
     slow = Latency.constant(float(rng.integers(0, 20_000)), 0, 0)
     found = bridge([tape], _log(*orders), lambda _: Assumptions(latency=slow, fees=FREE), seed=seed)
     assert found.seen == (len(orders), len(orders))

@@ -93,7 +93,8 @@ class Bridge:
 
 def taken_alike(order: Order, answer: Simulated) -> bool:
     """Left with nothing at once is alike whatever it is called: refused, killed, or immediate and nothing there."""
-    if (order.refused is not None) == answer.refused:
+    kept_out = order.refused is not None or (order.dead_on_arrival and not order.immediate)
+    if kept_out == answer.refused:
         return True
     return order.dead_on_arrival and not answer.fills and not answer.rested
 

@@ -17,9 +17,8 @@ from kflow.sim.fills import NO_LATENCY, Assumptions, Latency
 from kflow.sim.tape import Tape
 from kflow.units import DOLLAR, Money, Size
 
-# Of several things at one moment the first: what we took goes; the venue ends an order, which may make room for one
-# that arrives; orders arrive, change, are withdrawn; the stretch is over.
-_GOES, _ENDED, _ARRIVES, _CHANGES, _LEAVES, _OVER = range(6)
+# Of several things at one moment the first: what we took goes, then orders arrive, change, leave; the stretch is over.
+_GOES, _ARRIVES, _CHANGES, _LEAVES, _OVER = range(5)
 _ROWS: Final = 256
 _ANY: Final = Size(2**40)
 _REFUSALS: Final = (
@@ -68,8 +67,8 @@ def real_times(order: Order) -> Times:
     cancel = order.cancelled_us
     if cancel is None and order.cancel_sent_us is not None:
         cancel = order.cancel_sent_us + (0 if order.sent_us is None else order.us - order.sent_us)
-    if order.immediate or order.dead_on_arrival:
-        cancel = None
+    if order.dead_on_arrival:
+        cancel = None  # what ended it was the venue's answer, and nobody's wish
     return Times(order.us, tuple(amend.us for amend in order.amends), cancel)
 
 
@@ -227,8 +226,7 @@ class Playing:
             ends = [us for us in (when.cancel, order.expires_us) if us is not None]
             if ends and not order.immediate:
                 us = max(min(ends), at)
-                rank = _ENDED if order.ended_by_venue and us > at else _LEAVES
-                self._add(us, rank, partial(self._leave, place, us, order))
+                self._add(us, _LEAVES, partial(self._leave, place, us, order))
         self._add(last_us + 1, _OVER, partial(self._end, place, last_us + 1))
 
     def _add(self, us: int, rank: int, act: Callable[[], None]) -> None:
