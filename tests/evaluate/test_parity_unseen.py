@@ -164,6 +164,15 @@ def test_what_rests_across_the_beginning_is_out_of_the_first_book() -> None:
     assert unseen.found == 1
 
 
+def test_a_change_is_known_to_the_millisecond() -> None:
+    """As its answer is stamped: 20 of 30 are given up 0.4 ms before the log says so."""
+    tape = held_us((2 * SECOND, 0, 4000, 3000, 0), (3 * SECOND + 600, 0, 4000, -2000, 0))
+    amended = sent(2 * SECOND, 4000, 3000, amends=(Amend(3 * SECOND + 1000, None, 4000, 1000),))
+    assert events(Unseen(tape, 0, [amended]).at({})[0]) == []
+    later = replace(amended, amends=(Amend(3 * SECOND + 2000, None, 4000, 1000),))
+    assert Unseen(tape, 0, [later]).found == 0
+
+
 def test_an_order_of_which_not_all_is_found_stays() -> None:
     """The log says that it was withdrawn at 9 s; the book says otherwise."""
     tape = held_us((2 * SECOND, 0, 4000, 3000, 0))

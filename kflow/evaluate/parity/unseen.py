@@ -30,6 +30,8 @@ from kflow.units import DOLLAR, Price, Size
 I64 = NDArray[np.int64]
 # Kinds of effects beside the tape's: what an own order took.
 TAKE: Final = 4
+# Answers to changes are stamped to the millisecond.
+_NEAR_US: Final = 1000
 _KINDS: Final = {ADD: (ADD,), TRADE: (TRADE, CANCEL), CANCEL: (CANCEL, TRADE), TAKE: (TRADE, CANCEL)}
 
 
@@ -209,7 +211,15 @@ class Unseen:
         return False
 
     def _candidates(self, effect: Effect, col: int) -> list[int]:
-        low, high = np.searchsorted(self._us, [effect.us, effect.us + 1])
+        """Events that may be an effect: those of its µs; where they are too small, one of its very size of its ms."""
+        exact = self._between(effect, col, effect.us, effect.us)
+        if int(self.size[exact].sum()) >= effect.size:
+            return exact
+        near = self._between(effect, col, effect.us - _NEAR_US, effect.us + _NEAR_US)
+        return [event for event in near if self.size[event] == effect.size]
+
+    def _between(self, effect: Effect, col: int, first_us: int, last_us: int) -> list[int]:
+        low, high = np.searchsorted(self._us, [first_us, last_us + 1])
         at = [e for e in range(low, high) if self._side[e] == effect.side and self._col[e] == col and self.size[e] > 0]
         # Of its kind first, and of those one of its very size.
         kinds = _KINDS[effect.kind]
