@@ -146,7 +146,9 @@ class Bot:
         if answer.status_code == 200:
             done = (await self._trader.get(f"/portfolio/orders/{order.order}"))["order"]
             own = DOLLAR - yes if order.side else yes
-            us = parse_rfc3339_us(done["last_update_time"])
+            # A fill that came since has a later moment; then the answer's millisecond is all that is known.
+            alone = parse_size(done["fill_count_fp"]) == parse_size(answer.json()["fill_count"])
+            us = parse_rfc3339_us(done["last_update_time"]) if alone else answer.json()["ts_ms"] * 1000
             self.sent[number] = replace(order, amends=(*order.amends, Amend(us, asked, own, left)))
 
 
