@@ -19,21 +19,22 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import defaultdict
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from measure import machine
 
 from kflow.evaluate.offpolicy.soft import Soft
-from kflow.evaluate.offpolicy.verdict import LEAST_EPISODES, TooFew, Verdict, judge
+from kflow.evaluate.offpolicy.verdict import TooFew, Verdict, Weighed, check_weights, estimate, judge, weighed
 from kflow.rl.worlds import make_tapes
 from kflow.sim.fills import Latency
-from kflow.testing.offpolicy import ground, logged, moved, on_policy, random_policy
+from kflow.testing.offpolicy import Ground, ground, logged, moved, on_policy, random_policy
 
 WORLDS: Final = {"dollar": "default", "reverting": "default", "maker": "maker", "null": "default"}
 LATE: Final = Latency.constant(700, 700, 0)
 NAMES: Final = ("is", "wis", "dr", "wdr", "model")
+SHOWN: Final = ("is", "wis", "dr", "wdr")
 FAR: Final = (0.2, 0.35, 0.5, 0.7, 1.0, 1.5)
 BY: Final = 0.3
 COVERS: Final = 0.91
@@ -41,20 +42,33 @@ COVERS: Final = 0.91
 BINS: Final = (0, 5, 10, 20, 30, 45, 60, 1000)
 
 
-def one(world: str, number: int, by: float, least: float) -> tuple[float, Verdict | None, Verdict | None]:
-    """What the new policy really earns on markets of its own, and what two simulators make of the log."""
+class Arena(NamedTuple):
+    """Markets of one log: as they really are, and as a simulator believes that knows less."""
+
+    truth: Ground
+    wrong: Ground
+    old: Soft
+    new: Soft
+
+
+def arena(world: str, number: int, by: float) -> Arena:
     tapes = make_tapes(world, 40, seed=10_000 + number, seconds=60)
     truth = ground(tapes, actions=WORLDS[world], latency=LATE)
     wrong = ground(tapes, actions=WORLDS[world], fills="touch")
     base = random_policy(truth, 1, hold=2.0)
-    old = Soft(network=base, epsilon=0.05)
-    new = Soft(network=moved(base, random_policy(truth, 2), by))
-    paid = on_policy(new, truth, range(1_000_000 + 8 * number, 1_000_008 + 8 * number))
-    log = logged(old, truth, number)
+    new = moved(base, random_policy(truth, 2), by)
+    return Arena(truth, wrong, Soft(network=base, epsilon=0.05), Soft(network=new))
+
+
+def one(world: str, number: int) -> tuple[float, Verdict | None, Verdict | None]:
+    """What the new policy really earns on markets of its own, and what two simulators make of the log."""
+    here = arena(world, number, BY)
+    paid = on_policy(here.new, here.truth, range(1_000_000 + 8 * number, 1_000_008 + 8 * number))
+    log = logged(here.old, here.truth, number)
     found: list[Verdict | None] = []
-    for place in (truth, wrong):
+    for place in (here.truth, here.wrong):
         try:
-            found.append(judge(log, new, place.dataset, rollouts=2, seed=number, least=least))
+            found.append(judge(log, here.new, place.dataset, rollouts=2, seed=number))
         except TooFew:
             found.append(None)
     return paid, found[0], found[1]
@@ -62,7 +76,7 @@ def one(world: str, number: int, by: float, least: float) -> tuple[float, Verdic
 
 def table(world: str, logs: int) -> dict[str, Any]:
     """Of one world: bias, error and coverage of each estimate."""
-    runs = [one(world, number, BY, LEAST_EPISODES) for number in range(logs)]
+    runs = [one(world, number) for number in range(logs)]
     truth = float(np.mean([run[0] for run in runs]))
     told: dict[str, Any] = {
         "truth": truth,
@@ -89,37 +103,70 @@ def _scored(intervals: list[Any], truth: float) -> dict[str, float]:
     }
 
 
+class Held(NamedTuple):
+    """Of one log: how much of it counts, whether it passes the other checks, which intervals hold the truth."""
+
+    number: float
+    passes: bool
+    covered: tuple[bool, ...]
+    away: tuple[float, ...]
+
+
 def by_number(world: str, logs: int) -> list[dict[str, Any]]:
-    """How often intervals hold, by how many episodes count, where nothing is refused for it."""
-    found: dict[int, list[tuple[float, Verdict | None]]] = defaultdict(list)
-    refused: dict[int, int] = defaultdict(int)
-    lines = []
+    """How often intervals of the wrong simulator hold, by how many episodes count, where nothing is refused."""
+    found: list[Held] = []
     for by in FAR:
-        runs = [one(world, number, by, 0.0) for number in range(logs)]
-        truth = float(np.mean([run[0] for run in runs]))
-        for _, _, told in runs:
-            if told is not None:
-                found[int(np.searchsorted(BINS, told.weights.episodes.min(), side="right")) - 1].append((truth, told))
-        refused[0] += sum(told is None for _, _, told in runs)
-    for place, many in sorted(found.items()):
-        line: dict[str, Any] = {"from": BINS[place], "below": BINS[place + 1], "logs": len(many)}
-        for name in ("is", "wis", "dr"):
-            line[name] = float(np.mean([v.intervals[name].low <= t <= v.intervals[name].high for t, v in many if v]))
+        runs, paid = [], []
+        for number in range(logs):
+            here = arena(world, number, by)
+            paid.append(on_policy(here.new, here.truth, range(2_000_000 + 4 * number, 2_000_004 + 4 * number)))
+            weights = weighed(logged(here.old, here.truth, number), here.new, None)
+            runs.append((weights, estimate(weights, here.wrong.dataset, rollouts=1, seed=number)))
+        truth = float(np.mean(paid))
+        found += [_held(weights, told, truth) for weights, told in runs]
+    lines = []
+    for least, most in pairwise(BINS):
+        many = [one for one in found if least <= one.number < most]
+        line: dict[str, Any] = {"from": least, "below": most, "logs": len(many)}
+        for which, kept in (("all", many), ("passed", [one for one in many if one.passes])):
+            line[which] = {"logs": len(kept)}
+            for at, name in enumerate(SHOWN):
+                line[which][name] = float(np.mean([one.covered[at] for one in kept])) if kept else None
+                line[which][f"{name}_rmse"] = (
+                    float(np.sqrt(np.mean([one.away[at] ** 2 for one in kept]))) if kept else None
+                )
         lines.append(line)
-    return [*lines, {"refused for their mean or their events": refused[0]}]
+    return lines
+
+
+def _held(weights: Weighed, told: Verdict, truth: float) -> Held:
+    intervals = [told.intervals[name] for name in SHOWN]
+    try:
+        check_weights(weights.weights, len(weights.event), 0.0)
+        passes = True
+    except TooFew:
+        passes = False
+    return Held(
+        float(told.weights.episodes.min()),
+        passes,
+        tuple(one.low <= truth <= one.high for one in intervals),
+        tuple(one.value - truth for one in intervals),
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    logs = 10 if parser.parse_args().quick else 200
+    parser.add_argument("--only-numbers", action="store_true", help="the second table alone")
+    options = parser.parse_args()
+    logs = 10 if options.quick else 200
     began = time.monotonic()
     worlds = {}
-    for world in WORLDS:
+    for world in () if options.only_numbers else WORLDS:
         worlds[world] = told = table(world, logs)
         print(f"{world}: the new policy earns {told['truth']:.3f}, the old one {told['old']:.3f}")
         print(
-            f"  of {logs} logs {told['refused']} were refused; in the others {told['effective']:.0f} of 120 episodes count"
+            f"  {told['refused']} of {logs} logs refused; {told['effective']:.0f} of 120 episodes count in the others"
         )
         for which in ("right", "wrong"):
             for name in NAMES:
@@ -128,7 +175,10 @@ def main() -> None:
                       f"covered {s['covered']:.1%}  width {s['width']:.2f}")  # fmt: skip
     numbers = by_number("reverting", logs)
     for line in numbers:
-        print("  ", line)
+        print(f"{line['from']} to {line['below']} of 120 count")
+        for which in ("all", "passed"):
+            told = line[which]
+            print(f"  {which:6} {told['logs']:4} logs", *(f"{name} {told[name]:.1%}" for name in SHOWN if told["logs"]))
     passed = all(
         min(told[which]["dr"]["covered"] for which in ("right", "wrong")) >= COVERS
         and told["right"]["dr"]["rmse"] < told["right"]["is"]["rmse"]

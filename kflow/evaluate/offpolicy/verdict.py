@@ -137,8 +137,11 @@ def judge(
     return estimate(weighed(log, policy, least), dataset, rollouts=rollouts, seed=seed, progress=progress)
 
 
-def weighed(log: Log, policy: Soft, least: float = LEAST_EPISODES) -> Weighed:
-    """How much of the log counts for a policy. least: of episodes. Raises TooFew where that is not enough."""
+def weighed(log: Log, policy: Soft, least: float | None = LEAST_EPISODES) -> Weighed:
+    """How much of the log counts for a policy. least: of episodes; None: it is not asked whether that is enough.
+
+    Raises TooFew where it is not.
+    """
     chances = policy.chances_one_by_one(log.decisions.observation, log.decisions.mask)
     check_overlap(log, chances)
     rows = np.arange(len(log.decisions.action))
@@ -147,7 +150,8 @@ def weighed(log: Log, policy: Soft, least: float = LEAST_EPISODES) -> Weighed:
     bare = Trajectories(log.padded(ratio, 1.0), log.padded(log.decisions.reward / 1e6, 0.0), *nothing)
     event = np.unique(log.events, return_inverse=True)[1]
     weights = weigh(bare.ratio, event)
-    check_weights(weights, len(bare.ratio), least)
+    if least is not None:
+        check_weights(weights, len(bare.ratio), least)
     return Weighed(log=log, policy=policy, chances=chances, bare=bare, event=event, weights=weights)
 
 
