@@ -242,7 +242,7 @@ def edges_found(markets: int, pool: Any) -> dict[str, dict[str, float]]:
         profits = np.array(pool.map(oracle, [(name, number) for number in range(min(markets, 100))], chunksize=5))
         edge = mean_over_spread(profits)
         row = {str(events): power(profits, np.zeros(len(profits)), events, 200) for events in FEW}
-        told[name] = {"mean": float(profits.mean()), "edge": edge, **row}
+        told[name] = {"mean": float(profits.mean()), **({"edge": edge} if np.isfinite(edge) else {}), **row}
         print(f"{name:26}{profits.mean():12.3f}{edge:12.2g}" + "".join(f"{row[str(n)]:14.2f}" for n in FEW), flush=True)
     return told
 
