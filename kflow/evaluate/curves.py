@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kflow.evaluate.inference import LEVEL, RESAMPLES, resamples
 from kflow.evaluate.metrics import drawdowns, max_drawdown
-from kflow.evaluate.outcome import Curve, Played
+from kflow.evaluate.outcome import Played
 from kflow.evaluate.series import MONEY, Events
 from kflow.market.times import format_rfc3339_us
 
@@ -29,14 +29,13 @@ def equity(played: Sequence[Played], events: Events) -> tuple[I64, F64, I64]:
     two markets earn at the same time adds up.
     """
     episodes, curve = played[0].episodes, played[0].curve
-    count, width = curve.equity.shape
-    lasts = -(-(episodes.end_us - episodes.start_us) // curve.every_us)
-    lasts = np.clip(lasts, 1, max(width - 1, 1))
+    count = len(episodes.market)
+    lasts = np.maximum(-(-(episodes.end_us - episodes.start_us) // curve.every_us), 1)
     each = max(1, _FINE // count)
     # Evenly spread over each episode, its end always; the same place twice adds nothing.
     places = -(-lasts[:, None] * np.arange(1, each + 1) // each)
     here = np.minimum(episodes.start_us[:, None] + places * curve.every_us, episodes.end_us[:, None])
-    gains = np.mean([_gained(one.curve, one.episodes.cash, one.episodes.equity, places) for one in played], axis=0)
+    gains = np.mean([_gained(one, places, lasts) for one in played], axis=0)
     steps = np.diff(gains, axis=1, prepend=0.0)
     moved = np.diff(places, axis=1, prepend=0) > 0
     order = np.argsort(here[moved], kind="stable")
@@ -49,12 +48,12 @@ def equity(played: Sequence[Played], events: Events) -> tuple[I64, F64, I64]:
     )
 
 
-def _gained(curve: Curve, cash: I64, final: I64, places: I64) -> F64:
-    """[E, K] $ since the start at these points; the last of each row is the episode's end."""
-    width = curve.equity.shape[1]
-    there = np.take_along_axis(curve.equity, np.minimum(places, width - 1), axis=1).astype(np.float64)
-    there[:, -1] = final
-    return (there - cash[:, None]) / MONEY
+def _gained(played: Played, places: I64, lasts: I64) -> F64:
+    """[E, K] $ since the start at these points of the curve; from an episode's last on what it ended with."""
+    curve, episodes = played.curve.equity, played.episodes
+    there = np.take_along_axis(curve, np.minimum(places, curve.shape[1] - 1), axis=1)
+    there = np.where(places >= lasts[:, None], episodes.equity[:, None], there)
+    return (there - episodes.cash[:, None]) / MONEY
 
 
 def pictured(us: I64, steps: F64, of: I64, events: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -49,6 +49,10 @@ def seldom(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
     return rng.normal(size=count) * (rng.random(count) < 0.2), np.zeros(count)
 
 
+def heavy(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
+    return rng.standard_t(3, size=count), np.zeros(count)
+
+
 def coins(rng: np.random.Generator, count: int) -> tuple[F64, F64]:
     """Up to 20 contracts of either side at a fair price of 30 to 70 cents, held to the result."""
     price, size = rng.uniform(0.3, 0.7, count), rng.integers(1, 20, count)
@@ -85,8 +89,9 @@ def test_whoever_buys_favourites_at_their_worth_shows_no_edge(price: float, even
     assert rejected(favourites(price), events, times=200) <= 0.095
 
 
-def test_whoever_trades_seldom_shows_no_edge() -> None:
-    assert rejected(seldom, 12) <= 0.095
+@pytest.mark.parametrize(("draw", "events"), [(seldom, 12), (seldom, 30), (heavy, 5)])
+def test_few_events_and_wild_ones_show_no_edge(draw: Draw, events: int) -> None:
+    assert rejected(draw, events) <= 0.095
 
 
 def test_p_values_of_the_null_are_uniform() -> None:
@@ -235,6 +240,17 @@ def test_its_lower_end_is_the_mean_it_would_just_reject() -> None:
         low = tilted_low(values, 0.025)
         assert float(values.min()) < low < values.mean()
         assert tilted_tail(values - low) == pytest.approx(0.025, rel=1e-6)
+
+
+def test_the_interval_reaches_farther_to_where_rare_values_lie() -> None:
+    """Student's is as wide either way; two losses of thirty that are rare and large draw its lower end down."""
+    values = np.array([0.1] * 28 + [-0.9, -1.0])
+    found, mirrored = estimate(values), estimate(-values)
+    reach = student_quantile(0.025, 29) * values.std(ddof=1) / math.sqrt(30)
+    assert found.low == pytest.approx(tilted_low(values, 0.025))
+    assert found.low < values.mean() - 1.2 * reach
+    assert found.high == pytest.approx(values.mean() + reach)
+    assert (mirrored.low, mirrored.high) == (pytest.approx(-found.high), pytest.approx(-found.low))  # type: ignore[operator]
 
 
 def test_two_gains_among_many_events_are_two_coins() -> None:

@@ -174,6 +174,12 @@ def test_equity_ends_at_the_total_and_passes_the_points_within_episodes() -> Non
     assert found["risk"]["max_drawdown"] == 2
 
 
+def test_equity_ends_with_the_account_where_the_curve_was_not_looked_at_to_the_end() -> None:
+    curve = Curve(25 * S, np.full((1, 3), 1_000 * DOLLARS), np.zeros((1, 3), np.int64))
+    equity = summarised([played(episodes(1, equity=1_004 * DOLLARS), curve=curve)])["equity"]
+    assert (equity["us"][-1], equity["mean"][-1]) == (60 * S, 4)
+
+
 def test_markets_at_the_same_time_add_up() -> None:
     told = episodes(2, start_us=0, end_us=60 * S, equity=1_000 * DOLLARS + np.array([2, -1]) * DOLLARS)
     assert summarised([played(told)])["equity"]["mean"][-1] == 1
@@ -215,6 +221,18 @@ def test_differences_are_of_the_same_events() -> None:
     assert summary.compare(*kept, []) == found
     with pytest.raises(DataError, match="did not play the same events"):
         summary.compare([better], [earned([1.0])], markets(20))
+
+
+def test_a_comparison_knows_what_was_at_stake() -> None:
+    """Twelve favourites at 95 cents that won: no better than hold, which staked nothing; nor is hold any worse."""
+    gained = 50 * CENTS * CONTRACTS
+    made = fills(12, price=95 * CENTS, episode=np.arange(12), settled=5.0)
+    told = episodes(12, equity=1_000 * DOLLARS + gained)
+    wins = played(told, filled=made, sent=orders(12, episode=np.arange(12)))
+    hold = earned([0.0] * 12, contestant="hold")
+    assert summary.compare([wins], [hold], markets(12, 10_000))["p"] == 1.0
+    assert summary.compare([hold], [wins], markets(12, 10_000))["p"] == 1.0
+    assert summary.compare([earned([0.5] * 12)], [hold], markets(12))["p"] == 2 * 0.5**12
 
 
 @pytest.mark.parametrize(
