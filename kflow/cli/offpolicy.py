@@ -123,15 +123,15 @@ def estimate(
     For example: kflow offpolicy estimate old.npz ppo:2
     """
     from kflow.errors import UsageError
-    from kflow.evaluate.offpolicy import verdict
+    from kflow.evaluate.offpolicy import fits, verdict
     from kflow.evaluate.offpolicy.log import load
     from kflow.evaluate.offpolicy.soft import Soft
 
     chosen = render.chosen(form, as_json)
     written = load(file)
     bundle = _bundle(context, model)
-    verdict.check_fits(written, bundle.card)
-    seen = _seen(written, bundle, in_sample)
+    fits.check_fits(written, bundle.card)
+    written, seen = _unseen(written, bundle, in_sample)
     policy = Soft(network=bundle.network, temperature=temperature, epsilon=epsilon)
     weighed = verdict.weighed(written, policy)  # refuses before tapes are read
     dataset, assumed = None, None
@@ -307,18 +307,22 @@ def _keep(out: Path, card: Any, columns: Any, form: render.Format) -> None:
     render.note(f"another policy on it: kflow offpolicy estimate {out.with_suffix('.npz')} MODEL")
 
 
-def _seen(log: Log, bundle: Bundle, in_sample: bool) -> bool:
-    """Whether the model was trained on what the log is of. Raises UsageError where that is not asked for."""
+def _unseen(log: Log, bundle: Bundle, in_sample: bool) -> tuple[Log, bool]:
+    """What of a log the model did not see; the whole log, and that it did, where that is asked for. Else UsageError."""
     from kflow.errors import UsageError
-    from kflow.evaluate.offpolicy.verdict import check_unseen
+    from kflow.evaluate.offpolicy.fits import apart, check_unseen
 
     try:
         check_unseen(log, bundle.card)
+        kept = apart(log, bundle.card)
     except UsageError:
         if not in_sample:
             raise
-        return True
-    return False
+        return log, True
+    left = len(log.episodes.steps) - len(kept.episodes.steps)
+    if left:
+        render.note(f"{left:,} episodes are left out: they went on at about the time of what it was trained on")
+    return kept, False
 
 
 def _show(whole: Mapping[str, Any], verdict: Verdict, form: render.Format) -> None:

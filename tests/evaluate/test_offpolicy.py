@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kflow.errors import DataError, ModelError, UsageError
-from kflow.evaluate.offpolicy import model, verdict
+from kflow.evaluate.offpolicy import fits, model, verdict
 from kflow.evaluate.offpolicy.log import Decisions, Log
 from kflow.evaluate.offpolicy.soft import Soft, draw
 from kflow.evaluate.offpolicy.verdict import TooFew, judge
@@ -167,17 +167,24 @@ def part_of(log: Log, episodes: int) -> Log:
     )
 
 
-def test_a_model_of_other_actions_features_or_times_is_refused() -> None:
-    log = the_log("dollar")
-    fits = facts(actions=log.card.actions, features=log.card.features, decision_interval_us=log.card.every_us)
-    card = bundle.Card(
-        **{name: getattr(fits, name) for name in bundle.Facts.__struct_fields__},
+def card_of(log: Log) -> bundle.Card:
+    """A model that fits a log and saw nothing."""
+    said = facts(
+        actions=log.card.actions, features=log.card.features, decision_interval_us=log.card.every_us, trained_on=()
+    )
+    return bundle.Card(
+        **{name: getattr(said, name) for name in bundle.Facts.__struct_fields__},
         schema_version=1,
         network=bundle.Shape(observation=len(FEATURES), actions=5, policy=(), value=(), activation="tanh"),
         weights_sha256="0" * 64,
     )
-    verdict.check_fits(log, card)
-    verdict.check_unseen(log, card)
+
+
+def test_a_model_of_other_actions_features_or_times_is_refused() -> None:
+    log = the_log("dollar")
+    card = card_of(log)
+    fits.check_fits(log, card)
+    fits.check_unseen(log, card)
     sizes = msgspec.structs.replace(card.actions, sizes_e2=(1000,))
     for changes, words in (
         ({"actions": sizes}, "acts by default of 10 contracts, the log by default of 5 contracts"),
@@ -185,10 +192,29 @@ def test_a_model_of_other_actions_features_or_times_is_refused() -> None:
         ({"decision_interval_us": 250_000}, r"decides every 0.25 s, the log every 1 s"),
     ):
         with pytest.raises(ModelError, match=words):
-            verdict.check_fits(log, msgspec.structs.replace(card, **changes))
-    seen = bundle.Seen(market="M", digest=log.card.markets[0].digest, source="world")
-    with pytest.raises(UsageError, match=r"was trained on DOLLAR-7000000, which the log is of"):
-        verdict.check_unseen(log, msgspec.structs.replace(card, trained_on=(seen,)))
+            fits.check_fits(log, msgspec.structs.replace(card, **changes))
+    for changes in ({"digest": log.card.markets[0].digest}, {"market": "DOLLAR-7000000"}):
+        seen = bundle.Seen(**{"market": "M", "digest": "d", "source": "hour.jsonl", **changes})
+        with pytest.raises(UsageError, match=r"was trained on DOLLAR-7000000, which the log is of"):
+            fits.check_unseen(log, msgspec.structs.replace(card, trained_on=(seen,)))
+    again = bundle.Seen(market="DOLLAR-7000000", digest="d", source="session 4", session=4)
+    fits.check_unseen(log, msgspec.structs.replace(card, trained_on=(again,)))
+
+
+def test_what_went_on_while_it_was_trained_is_left_out() -> None:
+    log = the_log("dollar")
+    card = card_of(log)
+    first, start = log.episodes.first, int(log.episodes.start_us[0])
+    kinds = {"market": "OTHER", "digest": "d", "until_us": start + 19_000_000}
+    seen = bundle.Seen(from_us=start, source="hour.jsonl", **kinds)
+    kept = fits.apart(log, msgspec.structs.replace(card, trained_on=(seen,)), embargo_us=0)
+    assert sorted(set(kept.episodes.first.tolist())) == [20, 40]
+    assert len(kept.episodes.steps) == (first > 0).sum()
+    np.testing.assert_array_equal(kept.returns, log.returns[first > 0])
+    with pytest.raises(UsageError, match=r"all of the log is within 15 min of what ppo-1\.5:1 was trained on"):
+        fits.apart(log, msgspec.structs.replace(card, trained_on=(seen,)))
+    world = bundle.Seen(from_us=start, source="world dollar", **kinds)
+    assert len(fits.apart(log, msgspec.structs.replace(card, trained_on=(world,))).returns) == len(log.returns)
 
 
 def test_other_tapes_and_other_limits_are_refused() -> None:

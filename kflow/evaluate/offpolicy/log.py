@@ -150,6 +150,13 @@ class Log:
         """[E] dollars."""
         return np.add.reduceat(self.decisions.reward, self.ends - self.episodes.steps) / 1e6
 
+    def only(self, chosen: NDArray[np.bool_]) -> Log:
+        """Some of the episodes [E], with the same card."""
+        rows = chosen.repeat(self.episodes.steps)
+        decisions: list[Any] = [column[rows] for column in self.decisions]
+        episodes: list[Any] = [column[chosen] for column in self.episodes]
+        return Log(self.card, Decisions(*decisions), Episodes(*episodes))
+
     def padded(self, column: NDArray[Any], fill: float) -> F64:
         """[E, T] a column [N] with a row for each episode; `fill` behind its end."""
         steps = self.episodes.steps

@@ -10,13 +10,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kflow.errors import DataError, ModelError, UsageError
+from kflow.errors import DataError
 from kflow.evaluate import inference
 from kflow.evaluate.offpolicy import estimators, model
 from kflow.evaluate.offpolicy.estimators import Estimate, Trajectories
 from kflow.evaluate.offpolicy.log import Log
 from kflow.evaluate.offpolicy.soft import Soft
-from kflow.policy import bundle
 from kflow.rl.dataset import Dataset
 from kflow.sim.report import clustered
 
@@ -73,42 +72,6 @@ class Verdict:
     weights: Weights
     agreed: float | None  # share of decisions at which the simulator stood where the log did; None: not asked
     estimates: dict[str, Estimate]
-
-
-def check_fits(log: Log, card: bundle.Card) -> None:
-    """Raises ModelError where a model's actions or features do not mean what the log's do."""
-    ours, theirs = card.actions, log.card.actions
-    name = f"{card.name}:{card.version}"
-    if ours != theirs:
-        raise ModelError(
-            f"{name} acts by {_told(ours)}, the log by {_told(theirs)}",
-            hint="take a log of the same --actions and sizes",
-        )
-    if card.features != log.card.features:
-        raise ModelError(
-            f"{name} sees features of schema {card.features.schema}, the log holds {log.card.features.schema}",
-            hint="write a log with this kflow, and train with it",
-        )
-    if card.decision_interval_us != log.card.every_us:
-        raise ModelError(
-            f"{name} decides every {card.decision_interval_us / 1e6:g} s, the log every {log.card.every_us / 1e6:g} s",
-            hint="take a log of the same --every",
-        )
-
-
-def check_unseen(log: Log, card: bundle.Card) -> None:
-    """Raises UsageError where the model was trained on a tape or a session of the log."""
-    digests, sessions = ({getattr(tape, name) for tape in card.trained_on} for name in ("digest", "session"))
-    known = sorted(
-        market.market
-        for market in log.card.markets
-        if market.digest in digests or (market.session is not None and market.session in sessions)
-    )
-    if known:
-        raise UsageError(
-            f"{card.name}:{card.version} was trained on {known[0]}, which the log is of",
-            hint="take a log of other sessions; --in-sample does it all the same, and says so",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,11 +223,6 @@ def interval(parts: F64, events: NDArray[np.int64], freedom: float) -> Interval:
     whole = math.floor(freedom + 1e-9)
     reach = inference.student_quantile((1 - LEVEL) / 2, whole) * error if whole > 0 else math.nan
     return Interval(mean, error, mean - reach, mean + reach)
-
-
-def _told(actions: bundle.Actions) -> str:
-    sizes = ", ".join(f"{size / 100:g}" for size in actions.sizes_e2)
-    return f"{actions.name} of {sizes} contracts"
 
 
 def told(log: Log, verdict: Verdict) -> dict[str, Any]:
