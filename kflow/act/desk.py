@@ -49,14 +49,18 @@ class Desk:
         *,
         clock: Clock,
         group: Callable[[str], str | None] = lambda _: None,
-        may_send: Callable[[], bool] = lambda: True,
+        may_send: Callable[[str], bool] = lambda _: True,
+        heard: Callable[[Order, Fill], None] = lambda _order, _fill: None,
     ) -> None:
-        """`group`: of a market the order group at the venue; `may_send` is asked last, right before an order leaves."""
+        """`group`: of a market the order group at the venue; `may_send` is asked last, right before an order leaves.
+
+        `heard` is told of each fill, once.
+        """
         self.venue: Final = venue
         self.orders: dict[str, Order] = {}
         self.strays: list[VenueFill] = []  # fills of orders that are not ours, or not known yet
         self._records, self._purses, self._clock = records, purses, clock
-        self._group, self._may_send = group, may_send
+        self._group, self._may_send, self._heard = group, may_send, heard
         self._by_venue: dict[str, str] = {}
         self._owed: dict[str, int] = {}  # contracts that an answer told of, and no fill yet
         self._cancelling: set[str] = set()
@@ -94,7 +98,7 @@ class Desk:
         except KflowError:
             del self.orders[mine]
             raise
-        if not self._may_send():
+        if not self._may_send(intent.market):
             return await self._step(mine, State.REFUSED, reason="halted before it was sent")
         await self._step(mine, State.SENT)
         try:
@@ -132,18 +136,19 @@ class Desk:
         """Let what rests live on while we do: an amendment of the expiry alone, which keeps its place."""
         now_us = self._clock.wall_ns() // 1000
         for order in list(self.orders.values()):
-            expires = order.intent.expires_us
+            expires, until = order.intent.expires_us, order.intent.until_us
             if order.state is not State.RESTING or expires is None or order.venue_id is None:
                 continue
-            if expires - now_us > life_us // 2:
+            later = min(now_us + life_us, until or 0)
+            if expires - now_us > life_us // 2 or later <= expires:
                 continue
             try:
-                ack = await self.venue.renew(order.venue_id, order.intent, order.filled, now_us + life_us)
+                ack = await self.venue.renew(order.venue_id, order.intent, order.filled, later)
             except (Gone, Refused, Unclear) as error:
                 _log.info("renewal of %s: %s", order.intent.client_order_id, error)
                 await self._look_up(order.intent.client_order_id)
                 continue
-            renewed = replace(order.intent, expires_us=now_us + life_us)
+            renewed = replace(order.intent, expires_us=later)
             mine = order.intent.client_order_id
             self._by_venue[ack.venue_id] = mine
             self.orders[mine] = replace(self.orders[mine], intent=renewed, venue_id=ack.venue_id)
@@ -215,6 +220,7 @@ class Desk:
         self.orders[mine] = grown
         self._owed[mine] = max(self._owed.get(mine, 0) - fill.size, 0)
         self._purses[order.intent.market].apply(order, fill)
+        self._heard(grown, fill)
         await self._write(lambda: self._records.fill(grown, fill))
         return 1
 

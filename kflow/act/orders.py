@@ -61,7 +61,8 @@ class Intent:
     size: int
     immediate: bool
     reduce_only: bool = False
-    expires_us: int | None = None  # of those that rest: when they end by themselves
+    expires_us: int | None = None  # of those that rest: when the venue ends them by itself
+    until_us: int | None = None  # and until when they are wanted: up to then they are renewed
     decided_us: int  # the venue's time of the book that it was decided on
     version: int  # of that book
     digest: str  # of the observation
