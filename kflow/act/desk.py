@@ -132,7 +132,7 @@ class Desk:
             finally:
                 self._cancelling.discard(mine)
 
-    async def renew(self, life_us: int) -> None:
+    async def renew(self, life_us: int, denied: Callable[[Order], bool] = lambda _: False) -> None:
         """Let what rests live on while we do: an amendment of the expiry alone, which keeps its place."""
         now_us = self._clock.wall_ns() // 1000
         for order in list(self.orders.values()):
@@ -140,7 +140,7 @@ class Desk:
             if order.state is not State.RESTING or expires is None or order.venue_id is None:
                 continue
             later = min(now_us + life_us, until or 0)
-            if expires - now_us > life_us // 2 or later <= expires:
+            if expires - now_us > life_us // 2 or later <= expires or denied(order):
                 continue
             try:
                 ack = await self.venue.renew(order.venue_id, order.intent, order.filled, later)

@@ -42,6 +42,7 @@ class LiveMarket:
     active: bool = True
     version: int = 0
     us: int = 0
+    last: int | None = None  # YES price of the last trade
     heard_ns: int = 0  # monotonic, of the last frame of it
     prices: list[int] = field(default_factory=list)
 
@@ -82,12 +83,17 @@ class LiveBooks:
         changed: Callable[[set[str]], None] = lambda _: None,
         other: Callable[[Other], None] = lambda _: None,
         events: Callable[[Sequence[FeedEvent], int], None] = lambda _events, _mono_ns: None,
+        traded: Callable[[str, int, int, int], None] = lambda _market, _side, _yes, _size: None,
         private: bool = True,
     ) -> None:
-        """`events`: is given all that a chunk brought, before views see it: the paper venue lives on it."""
+        """`events` is given all that a chunk brought, before views see it: the paper venue lives on it.
+
+        `traded`: market, side of the level that was taken of, its YES price, contracts.
+        """
         self.markets: Final = {market.facts.ticker: market for market in markets}
         self.connected = False
         self._clock, self._changed, self._other, self._events = clock, changed, other, events
+        self._traded = traded
         self._channels = (*MARKET_CHANNELS, *OPEN_CHANNELS, *(PRIVATE_CHANNELS if private else ()))
         self._protocol: FeedProtocol | None = None
         self._open: dict[str, LiveMarket] = {}  # whose group is not over
@@ -213,7 +219,9 @@ class LiveBooks:
         market = self.markets.get(event.market)
         if market is None or not market.valid or event.is_block or event.taker is None:
             return
+        market.last = int(event.price)
         side = 1 - event.taker
+        self._traded(event.market, side, int(event.price), int(event.size))
         # Its removal comes as a delta of its own.
         market.view.trade(side, market.column(event.price), event.size, removes=False)
         market.heard_ns = mono_ns
