@@ -16,6 +16,7 @@ from kflow.evaluate.outcome import Played
 from kflow.evaluate.parts import Unit
 from kflow.evaluate.request import Request
 from kflow.evaluate.run import play
+from kflow.evaluate.series import Events, events_of
 from kflow.sim.fills import BAND, FillModel
 
 Progress = Callable[[int], None]
@@ -76,10 +77,13 @@ class Judge:
         bands: list[dict[str, Any]] = []
         curve: list[dict[str, Any]] = []
         slim: dict[str, dict[str, list[Played]]] = {name: {} for name in names}
+        # What was at stake is known by the fills, so it is worked out before they are let go.
+        events: dict[str, dict[str, Events]] = {name: {} for name in names}
         for place, name in enumerate(names):
             for model in self._request.band:
                 played = self._played(place, model.model)
                 results.append(self._result(place, name, played))
+                events[name][model.model.name] = events_of(played, self._markets)
                 slim[name][model.model.name] = [_without_orders(one) for one in played]
             bands.append(summary.band(slim[name], self._markets))
             if name in self._judged and len(self._request.scales) > 1:
@@ -88,7 +92,7 @@ class Judge:
             results=results,
             band=bands,
             capacity=curve,
-            comparisons=list(self._comparisons(slim)),
+            comparisons=list(self._comparisons(events)),
             sentence=summary.sentence(results, bands, self._judged),
             sample={name: models[BAND[1]] for name, models in slim.items()},
         )
@@ -107,13 +111,13 @@ class Judge:
         more = [_without_orders(one) for scale in self._request.scales[1:] for one in self._played(place, model, scale)]
         return summary.capacity([*played, *more], self._markets)
 
-    def _comparisons(self, slim: Mapping[str, Mapping[str, list[Played]]]) -> Iterator[dict[str, Any]]:
+    def _comparisons(self, events: Mapping[str, Mapping[str, Events]]) -> Iterator[dict[str, Any]]:
         """The judged against all others, under each fill model."""
         for name in self._judged:
-            for other in slim:
+            for other in events:
                 if other != name:
                     for model in BAND:
-                        yield summary.compare(slim[name][model], slim[other][model], self._markets)
+                        yield summary.compare(events[name][model], events[other][model], self._markets)
 
     def _played(self, place: int, model: FillModel, scale: int = 1) -> list[Played]:
         """Of each seed what came of it, over all stages."""
