@@ -19,6 +19,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 import resource
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gymnasium
@@ -59,32 +60,32 @@ def network() -> Network:
 class Batched:
     """All of it, as `kflow evaluate` does it for one contestant."""
 
-    def __init__(self, held: Held, contestant: Contestant) -> None:
-        self.held, self.contestant = held, contestant
+    def __init__(self, held: Held, contestant: Contestant, threads: int) -> None:
+        self.held, self.contestant, self.threads = held, contestant, threads
         self.equity: dict[str, list[int]] = {}
         self.seconds = {"play": 0.0, "keep": 0.0, "sum up": 0.0}
 
     def __call__(self) -> int:
-        decisions = 0
         with tempfile.TemporaryDirectory() as folder:
-            for name in BAND:
-                began = time.process_time()
-                played = play(self.contestant, self.held, MODELS[name], seeds=[0])
-                at = time.process_time()
-                parts.save(Path(folder), parts.Unit("it", name, 1), played)
-                kept = time.process_time()
-                summary.summarise(
-                    played,
-                    self.held.markets,
-                    variants=1,
-                    action_names=[action.name for action in self.contestant.setup.actions.actions],
-                )
-                done = time.process_time()
-                for part, seconds in zip(self.seconds, (at - began, kept - at, done - kept), strict=True):
-                    self.seconds[part] += seconds
-                self.equity[name] = played[0].episodes.equity.tolist()
-                decisions += int(played[0].episodes.steps.sum())
-        return decisions
+            if self.threads == 1:
+                return sum(self.one(name, folder) for name in BAND)
+            with ThreadPoolExecutor(self.threads) as pool:
+                return sum(pool.map(self.one, BAND, [folder] * len(BAND)))
+
+    def one(self, name: str, folder: str) -> int:
+        """One fill model: played, kept, summed up."""
+        began = time.thread_time()
+        played = play(self.contestant, self.held, MODELS[name], seeds=[0])
+        at = time.thread_time()
+        parts.save(Path(folder), parts.Unit("it", name, 1), played)
+        kept = time.thread_time()
+        actions = [action.name for action in self.contestant.setup.actions.actions]
+        summary.summarise(played, self.held.markets, variants=1, action_names=actions)
+        done = time.thread_time()
+        for part, seconds in zip(self.seconds, (at - began, kept - at, done - kept), strict=True):
+            self.seconds[part] += seconds
+        self.equity[name] = played[0].episodes.equity.tolist()
+        return int(played[0].episodes.steps.sum())
 
 
 class Scalar:
@@ -120,21 +121,28 @@ def main() -> None:
     held = held.of_events({span.event for span in held.dataset.spans}, ROWS, 4 * markets)
     net = network()
     contestant = of_network("it", net, "ppo", Setup())
-    batched, scalar = Batched(held, contestant), Scalar(held, contestant, net)
-    medians = alternate({"batched": batched, "scalar": scalar}, repeats(args))
+    batched, double = (Batched(held, contestant, threads) for threads in (1, 2))
+    scalar = Scalar(held, contestant, net)
+    medians = alternate({"batched": batched, "two threads": double, "scalar": scalar}, repeats(args))
     for name in BAND:
-        assert [batched.equity[name][place] for place in scalar.chosen] == scalar.equity[name], name
-    ratio = medians["batched"].per_cpu_s / medians["scalar"].per_cpu_s
+        for side in (batched, double):
+            assert [side.equity[name][place] for place in scalar.chosen] == scalar.equity[name], name
     rounds = repeats(args) + 1
+    ratio = medians["two threads"].per_s / medians["scalar"].per_s
+    ratio_cpu = medians["batched"].per_cpu_s / medians["scalar"].per_cpu_s
+    told = ", ".join(f"{part} {seconds / rounds:.2f}" for part, seconds in batched.seconds.items())
     print(
-        f"{len(held.episodes):,} episodes x {len(BAND)} fill models: {medians['batched'].cpu_s:.2f} CPU s, "
-        f"of which {', '.join(f'{part} {seconds / rounds:.2f}' for part, seconds in batched.seconds.items())}"
+        f"{len(held.episodes):,} episodes x {len(BAND)} fill models: {medians['batched'].cpu_s:.2f} CPU s, of which {told}"
     )
-    print(f"scalar, all of it: {medians['scalar'].cpu_s * SHARE:.1f} CPU s; {ratio:.1f} times")
+    print(
+        f"the same through the scalar environment: {medians['scalar'].cpu_s * SHARE:.1f} CPU s, {ratio_cpu:.1f} times"
+    )
+    print(f"two threads: {medians['two threads'].wall_s:.2f} s, {ratio:.1f} times faster than the scalar one")
     report(
         "evaluate",
         medians,
         ratio,
+        ratio_cpu=ratio_cpu,
         packages=("gymnasium", "numba"),
         episodes=len(held.episodes),
         decisions=medians["batched"].units,

@@ -65,6 +65,7 @@ def evaluate(
     folds: Annotated[
         int, typer.Option("--walk-forward", metavar="N", help="Train on earlier events, judge on later ones, N times.")
     ] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Threads that play.")] = 2,
     folder: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where evaluations are kept.")] = _RUNS,
     resume: Annotated[
         Path | None, typer.Option("-i", "--resume", metavar="FOLDER", help="Go on with one that was stopped.")

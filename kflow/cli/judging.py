@@ -37,9 +37,14 @@ def evaluate(context: typer.Context, typed: Mapping[str, Any], form: render.Form
     before: Path | None = typed["resume"]
     if before is not None:
         asked, known = requests.read_request(before)
-        judge(context, asked, known, lambda: before, typed["register"], form)
+        judge(context, asked, known, lambda: before, typed["register"], typed["jobs"], form)
         return
-    judge(context, request_of(typed), {}, lambda: runs.new_folder(typed["folder"], "eval"), typed["register"], form)
+    asked = request_of(typed)
+
+    def place() -> Path:
+        return runs.new_folder(typed["folder"], "eval")
+
+    judge(context, asked, {}, place, typed["register"], typed["jobs"], form)
 
 
 def request_of(typed: Mapping[str, Any]) -> Request:
@@ -116,6 +121,7 @@ def judge(
     known: Mapping[str, Any],
     place: Callable[[], Path],
     register: bool,
+    jobs: int,
     form: render.Format,
 ) -> None:
     """Find, play, store, tell. `known`: of an evaluation that goes on; `place` makes its folder, or names it."""
@@ -137,7 +143,7 @@ def judge(
         _told(ready, folder)
         try:
             with render.progress("evaluate", ready.decisions, unit="decisions") as advance:
-                outcome = undertake.carry_out(ready, folder, found.variants(request), _command(), known, advance)
+                outcome = undertake.carry_out(ready, folder, found.variants(request), _command(), known, advance, jobs)
         except KeyboardInterrupt:
             render.note(f"stopped. What was played is kept: kflow evaluate --resume {shlex.quote(str(folder))}")
             raise

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -64,10 +68,12 @@ class Judge:
         variants: Mapping[str, int],
         folder: Path,
         progress: Progress,
+        jobs: int = 1,
     ) -> None:
-        """`variants`: of each judged how many were tried; `progress` is told of decisions."""
+        """`variants`: of each judged how many were tried. `progress` is told of decisions; `jobs` threads play."""
         self._request, self._stages, self._judged = request, stages, judged
-        self._variants, self._folder, self._progress = variants, folder, progress
+        self._variants, self._folder, self._jobs = variants, folder, jobs
+        self._progress = _Counted(progress)
         self._markets = stages[0].held.markets
 
     def verdicts(self) -> Verdicts:
@@ -79,15 +85,17 @@ class Judge:
         slim: dict[str, dict[str, list[Played]]] = {name: {} for name in names}
         # What was at stake is known by the fills, so it is worked out before they are let go.
         events: dict[str, dict[str, Events]] = {name: {} for name in names}
+        ahead = self._ahead()
         for place, name in enumerate(names):
             for model in self._request.band:
-                played = self._played(place, model.model)
+                played = next(ahead)
                 results.append(self._result(place, name, played))
                 events[name][model.model.name] = events_of(played, self._markets)
                 slim[name][model.model.name] = [_without_orders(one) for one in played]
             bands.append(summary.band(slim[name], self._markets))
             if name in self._judged and len(self._request.scales) > 1:
-                curve += self._capacity(place, slim[name][BAND[1]])
+                larger = [one for _ in self._request.scales[1:] for one in map(_without_orders, next(ahead))]
+                curve += summary.capacity([*slim[name][BAND[1]], *larger], self._markets)
         return Verdicts(
             results=results,
             band=bands,
@@ -97,6 +105,29 @@ class Judge:
             sample={name: models[BAND[1]] for name, models in slim.items()},
         )
 
+    def _units(self) -> Iterator[tuple[int, FillModel, int]]:
+        """What is played: each contestant under each fill model, and the judged at each scale as well."""
+        (calibrated,) = (chosen.model for chosen in self._request.band if chosen.model.name == BAND[1])
+        for place, contestant in enumerate(self._stages[0].contestants):
+            yield from ((place, chosen.model, 1) for chosen in self._request.band)
+            if contestant.name in self._judged:
+                yield from ((place, calibrated, scale) for scale in self._request.scales[1:])
+
+    def _ahead(self) -> Iterator[list[Played]]:
+        """What was played of each unit, in turn: some are played while others are summed up."""
+        units = self._units()
+        with ThreadPoolExecutor(self._jobs, "kflow-play") as pool:
+            begun = deque(pool.submit(self._played, *unit) for unit in islice(units, self._jobs))
+            try:
+                while begun:
+                    played = begun.popleft().result()
+                    begun.extend(pool.submit(self._played, *unit) for unit in islice(units, 1))
+                    yield played
+            finally:
+                self._progress.stop()
+                for each in begun:
+                    each.cancel()
+
     def _result(self, place: int, name: str, played: Sequence[Played]) -> dict[str, Any]:
         actions = self._stages[0].contestants[place].setup.actions
         return summary.summarise(
@@ -105,11 +136,6 @@ class Judge:
             variants=self._variants.get(name, 1),
             action_names=[action.name for action in actions.actions],
         )
-
-    def _capacity(self, place: int, played: Sequence[Played]) -> list[dict[str, Any]]:
-        (model,) = (chosen.model for chosen in self._request.band if chosen.model.name == BAND[1])
-        more = [_without_orders(one) for scale in self._request.scales[1:] for one in self._played(place, model, scale)]
-        return summary.capacity([*played, *more], self._markets)
 
     def _comparisons(self, events: Mapping[str, Mapping[str, Events]]) -> Iterator[dict[str, Any]]:
         """The judged against all others, under each fill model."""
@@ -135,6 +161,28 @@ class Judge:
         else:
             self._progress(seeds * sum(episode.last - episode.first for episode in stage.held.episodes))
         return played
+
+
+class _Stopped(Exception):
+    """Nobody wants what is being played any more."""
+
+
+class _Counted:
+    """Progress, told by several threads; and how they hear that nobody waits for them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._lock = progress, Lock()
+        self._stopped = False
+
+    def __call__(self, decisions: int) -> None:
+        if self._stopped:
+            raise _Stopped
+        with self._lock:
+            self._progress(decisions)
+
+    def stop(self) -> None:
+        """Whoever plays ends at its next word."""
+        self._stopped = True
 
 
 def _without_orders(played: Played) -> Played:

@@ -101,11 +101,12 @@ def carry_out(
     command: Sequence[str],
     known: Mapping[str, Any],
     progress: Callable[[int], None],
+    jobs: int = 1,
 ) -> Outcome:
     """Play, sum up, write; `progress` is told of decisions. `known`: what was there when it began; empty for a new one.
 
-    variants: of each judged how many were tried, and how that is known. Raises DataError where tapes or weights are
-    others than when it began.
+    variants: of each judged how many were tried, and how that is known. jobs: threads that play. Raises DataError where
+    tapes or weights are others than when it began.
     """
     now = _known(ready)
     if known and known != now:
@@ -115,7 +116,7 @@ def carry_out(
     folder.mkdir(parents=True, exist_ok=True)
     write_request(folder, ready.request, now)
     counts = {name: count for name, (count, _) in variants.items()}
-    verdicts = Judge(ready.request, ready.stages, ready.judged, counts, folder, progress).verdicts()
+    verdicts = Judge(ready.request, ready.stages, ready.judged, counts, folder, progress, jobs).verdicts()
     most = max(variants.values(), default=(1, "nothing else was tried"))
     whole = documents.document(
         folder.name, ready.request, ready.stages, ready.split, ready.judged, most, verdicts, command

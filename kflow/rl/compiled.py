@@ -23,7 +23,7 @@ _HERE: Final = Path(__file__).parent
 # All that is compiled into one another: numba itself looks at the file of the outermost function only.
 SOURCES: Final = (
     *(Path(str(module.__file__)) for module in (limits, actions, features, kernel)),
-    *(_HERE / name for name in ("columns.py", "stepping.py")),
+    *(_HERE / name for name in ("columns.py", "stepping.py", "compiled.py")),
 )
 
 for _module in (limits, actions, features):
@@ -48,11 +48,14 @@ def cold() -> bool:
 
 
 def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
-    """`numba.njit` as the kernel uses it, kept on disk by the hash of `SOURCES`. Such a function makes no array."""
+    """`numba.njit` as the kernel uses it, kept on disk by the hash of `SOURCES`. Such a function makes no array.
+
+    It lets other threads run: batches share nothing, and one that judges plays several at once.
+    """
     before = _config.CACHE_DIR
     _config.CACHE_DIR = _FOLDER
     try:
-        return _njit(cache=True, forceinline=inline, _nrt=False)(function)
+        return _njit(cache=True, forceinline=inline, _nrt=False, nogil=True)(function)
     finally:
         _config.CACHE_DIR = before
 
