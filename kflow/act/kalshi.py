@@ -33,7 +33,7 @@ class KalshiVenue:
 
     def __init__(self, client: TradingClient, shards: Mapping[str, int]) -> None:
         """`shards`: the `exchange_index` of each market that may be traded."""
-        self.name: Final = client.endpoints.environment.value
+        self.name: str = client.endpoints.environment.value
         self._client, self._shards = client, dict(shards)
 
     async def place(self, intent: Intent, group: str | None) -> Ack:
