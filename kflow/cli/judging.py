@@ -244,7 +244,9 @@ def _told(ready: Ready, folder: Path) -> None:
     stage = ready.stages[0]
     episodes = sum(len(each.held.episodes) for each in ready.stages)
     names = ", ".join(one.name for one in stage.contestants)
-    render.note(f"{names}: {episodes:,} episodes of {len(ready.split.events)} events, {ready.request.seeds} seeds")
+    events = len(ready.split.events)
+    many = "1 event" if events == 1 else f"{events:,} events"
+    render.note(f"{names}: {episodes:,} episodes of {many}, {ready.request.seeds} seeds")
     for event, why in ready.split.left_out[:_TOLD]:
         render.note(f"{event} is left out: it {why}")
     if len(ready.split.left_out) > _TOLD:

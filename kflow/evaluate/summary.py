@@ -214,7 +214,7 @@ def _luck(luck: float | None, middle: float | None) -> str:
         return "all of the profit depends on the queue: with the worst one it is a loss"
     if luck < 0:
         return "none of the profit depends on the queue: it is larger with the worst one"
-    return f"{100 * luck:.0f} % of the profit depends on the queue: with the worst one it is gone"
+    return f"{100 * luck:.0f} % of the profit hangs on the queue: with the worst one that much is gone"
 
 
 def capacity(played: Sequence[Played], markets: Sequence[Market]) -> list[dict[str, Any]]:

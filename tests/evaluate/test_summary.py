@@ -238,7 +238,7 @@ def test_a_comparison_knows_what_was_at_stake() -> None:
 @pytest.mark.parametrize(
     ("per_event", "luck", "words"),
     [
-        ((1.0, 4.0, 5.0), 0.75, "75 % of the profit depends on the queue: with the worst one it is gone"),
+        ((1.0, 4.0, 5.0), 0.75, "75 % of the profit hangs on the queue: with the worst one that much is gone"),
         ((-1.0, 4.0, 5.0), 1.25, "all of the profit depends on the queue: with the worst one it is a loss"),
         ((5.0, 4.0, 4.0), -0.25, "none of the profit depends on the queue: it is larger with the worst one"),
         ((-2.0, -1.0, 0.0), None, "no profit to depend on the queue"),
