@@ -211,6 +211,7 @@ SELLS = {"side": 1, "price": 5_600, "reduce_only": True}
         ({"same_us": SECOND}, None),
         ({"same_us": SECOND - 1}, Reason.DUPLICATE),
         ({"own": [Open(1, 5_499, 1)]}, None),
+        ({"own": [Open(1, 5_499, 0)]}, None),
         ({"own": [Open(1, 5_500, 1)]}, Reason.OWN_ORDER),
         ({"own": [Open(0, 9_900, 1)]}, None),
         ({**NO, "own": [Open(0, 4_400, 1)]}, Reason.OWN_ORDER),
@@ -458,6 +459,12 @@ def renewal(**changes: Any) -> Reason | None:
 )
 def test_what_rests_lives_on_unless_halted(changes: dict[str, Any], expected: Reason | None) -> None:
     assert renewal(**changes) == expected
+
+
+def test_a_renewal_tells_what_is_missing_from_what_failed() -> None:
+    asked: dict[str, Any] = {"expires_us": NOW + 1, "now_us": NOW, "epoch": 5, "limits": LIMITS}
+    assert check_renewal(INTENT, standing=None, **asked) == Denial(Reason.HALTED, unknown=True)
+    assert check_renewal(INTENT, standing=Standing.HALTED, **asked) == Denial(Reason.HALTED)
 
 
 def test_cancelling_is_never_denied() -> None:

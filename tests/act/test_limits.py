@@ -59,7 +59,7 @@ def test_every_limit_has_a_rule_and_the_reverse() -> None:
 def test_units_of_people_become_those_inside() -> None:
     text = (
         b"order_contracts = 2.5\norder_dollars = 1.000001\ncollar_cents = 0.01\n"
-        b"throttle_seconds = 1e-6\nopen_orders = 3.0"
+        b"throttle_seconds = 0.000001000000\nopen_orders = 3.0"
     )
     found = parse(text)
     assert (found.order_size, found.order_cost, found.collar, found.throttle_us, found.total_orders) == (
@@ -98,6 +98,7 @@ def test_without_a_file_the_hash_is_that_of_the_default_file(tmp_path: Path) -> 
         ("order_contracts = nan", "order_contracts cannot be NaN", "from 0"),
         ("order_contracts = inf", "order_contracts cannot be Infinity", "from 0"),
         ("order_contracts = 1e400", "order_contracts cannot be 1E+400", "from 0"),
+        ("order_contracts = 1.0000000000000", "order_contracts cannot be 1.0000000000000", "steps"),
         ("order_contracts = 1e-999999", "order_contracts cannot be 1E-999999", "from 0"),
         ("order_contracts = 1.0000000000000000000000000000000001", "order_contracts cannot be 1.000", "steps"),
         (f"order_contracts = 0x{'f' * 5000}", "order_contracts cannot be 0xfff", "from 0"),
