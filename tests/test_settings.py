@@ -112,7 +112,7 @@ def test_lists_are_separated_by_commas_in_the_environment() -> None:
         ({"RL_ORDERBOOK_FLUSH_INTERVAL": "nan"}, "recorder.flush_interval_s cannot be nan", "number"),
         ({"RL_ORDERBOOK_FLUSH_INTERVAL": "inf"}, "recorder.flush_interval_s cannot be inf", "number"),
         ({"RL_ACTOR_ENABLED": "maybe"}, "actor.enabled cannot be 'maybe'", "true | false"),
-        ({"RL_ACTOR_STRATEGY": "random"}, "actor.strategy cannot be 'random'", "disabled | hardcoded | rl_model"),
+        ({"KFLOW__ACTOR__VENUE": "casino"}, "actor.venue cannot be 'casino'", "paper | exchange"),
         ({"KFLOW__KALSHI__ENVIRONMENT": "prod"}, "cannot be 'prod'", "local | demo | production"),
         (
             {"RL_ORDERBOOK_BATCH_SIZE": "1", "KFLOW__RECORDER__BATCH_ROWS": "2"},

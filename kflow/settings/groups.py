@@ -132,18 +132,33 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Trading. These values are read and checked; nothing in this version trades."""
+    """Trading."""
 
     enabled: bool = _setting(False, "may orders leave at all", env="RL_ACTOR_ENABLED")
-    strategy: Literal["disabled", "hardcoded", "rl_model"] = _setting(
-        "disabled", "who decides", env="RL_ACTOR_STRATEGY"
+    strategy: str = _setting(
+        "disabled", "who decides: disabled, rl_model, hardcoded:NAME, or module:Class", env="RL_ACTOR_STRATEGY"
     )
     model_path: Path | None = _setting(None, "the model of strategy rl_model", env="RL_ACTOR_MODEL_PATH")
     throttle_ms: int = _setting(
         250, "shortest time between two actions in one market", env="RL_ACTOR_THROTTLE_MS", unit="ms", bounds=(0, None)
     )
     contract_size: int = _setting(
-        10, "size of an order; must match training", env="RL_ACTOR_CONTRACT_SIZE", unit="contracts", bounds=(1, None)
+        10,
+        "largest order; a model that sends larger ones is refused",
+        env="RL_ACTOR_CONTRACT_SIZE",
+        unit="contracts",
+        bounds=(1, None),
+    )
+    venue: Literal["paper", "exchange"] = _setting(
+        "paper", "paper: live books, filled by the simulator; exchange: orders leave for kalshi.environment"
+    )
+    limits: Path | None = _setting(None, "limits file; without one the small defaults hold (kflow actor limits)")
+    key_id: str | None = _setting(None, "id of the actor's own API key; recorders' keys should only read", secret=True)
+    private_key_path: Path | None = _setting(None, "file of the actor's private key, PEM, mode 0600")
+    port: int = _setting(8002, "port of the actor's HTTP service; 0 takes any free one", bounds=(0, 65535))
+    webhook: str | None = _setting(None, "URL that alerts are sent to, as JSON", secret=True)
+    hook: tuple[str, ...] = _setting(
+        (), "command that is run for each alert, given it as JSON: its words, separated by commas"
     )
 
 
