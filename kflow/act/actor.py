@@ -257,9 +257,9 @@ class Actor:
         return self.stakes[market].at_risk(own, self.seats[market].market.fees.whole())
 
     def _on_denial(self, denial: Denial) -> None:
-        """What was lost today ends the day: only what reduces may leave, until a person arms again."""
+        """What was lost today ends the day, until a person arms again."""
         if denial.reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN) and not denial.unknown:
-            self._reduce(denial.reason.about)
+            self._halt(denial.reason.about, None)
 
     async def _submit(self, seat: Seat, intent: Intent) -> None:
         try:
@@ -340,13 +340,6 @@ class Actor:
         _log.error("halted%s: %s", f" in {market}" if market else "", why)
         try:
             self.standing.halt(why, self._now_us(), market)
-        except KflowError as error:
-            _log.error("%s", error)
-
-    def _reduce(self, why: str) -> None:
-        _log.error("only what reduces a position may leave from now on: %s", why)
-        try:
-            self.standing.reduce(why, self._now_us())
         except KflowError as error:
             _log.error("%s", error)
 

@@ -206,6 +206,31 @@ class Desk:
         if found.filled < order.intent.size:
             await self._end(mine, State.EXPIRED if expired else State.CANCELLED, "as the venue says")
 
+    async def believe(self, orders: Mapping[str, Order]) -> None:
+        """Take on what a comparison with the venue came to: fills that were missed, and orders that went on."""
+        for mine, order in orders.items():
+            held = self.orders.get(mine)
+            if held is order:
+                continue
+            if order.venue_id is not None:
+                self._by_venue[order.venue_id] = mine
+            if held is None:
+                self.orders[mine] = held = replace(order, fills={})
+            for fill in order.fills.values():
+                await self._book(mine, fill)
+            if not self.orders[mine].over and self.orders[mine].state is not order.state:
+                self.orders[mine] = replace(order, fills=self.orders[mine].fills)
+                await self._write(lambda known=self.orders[mine]: self._records.update(known))  # type: ignore[misc]
+
+    async def ask(self, mine: str) -> tuple[bool, VenueOrder | None]:
+        """What the venue says of one of our ids: whether it answered, and what."""
+        order = self.orders.get(mine)
+        market = "" if order is None else order.intent.market
+        try:
+            return True, await self.venue.find(mine, market)
+        except (Refused, Unclear):
+            return False, None
+
     # How.
 
     def _owe(self, mine: str, filled: int) -> None:

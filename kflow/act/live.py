@@ -44,6 +44,7 @@ class LiveMarket:
     us: int = 0
     last: int | None = None  # YES price of the last trade
     heard_ns: int = 0  # monotonic, of the last frame of it
+    alive_ns: int = 0  # when its connection was last known to live: no news is no change as long as that is so
     prices: list[int] = field(default_factory=list)
 
     @classmethod
@@ -65,8 +66,8 @@ class LiveMarket:
         return self.us + max(mono_ns - self.heard_ns, 0) // 1000
 
     def age_us(self, mono_ns: int) -> int:
-        """Since its last frame."""
-        return max(mono_ns - self.heard_ns, 0) // 1000
+        """For how long nobody can know whether it changed."""
+        return max(mono_ns - self.alive_ns, 0) // 1000
 
 
 class LiveBooks:
@@ -130,6 +131,7 @@ class LiveBooks:
         protocol = self._protocol
         assert protocol is not None
         protocol.now_ns = mono_ns
+        self._live(mono_ns)
         events = protocol.receive_all(frames)
         self._events(events, mono_ns)
         for event in events:
@@ -142,9 +144,11 @@ class LiveBooks:
             self._settle_later()
 
     def idle(self) -> None:
-        """Show the open group if nothing followed it; else look again soon."""
+        """The feed lives, or would have closed. Show the open group if nothing followed it; else look again soon."""
         self._settling = None
         protocol = self._protocol
+        if self.connected:
+            self._live(self._clock.mono_ns())
         if protocol is None or not self._open:
             return
         if self._clock.mono_ns() - protocol.now_ns < _GROUP_IDLE_NS:
@@ -168,6 +172,10 @@ class LiveBooks:
         self._changed(set(self.markets))
 
     # --- the rest
+
+    def _live(self, mono_ns: int) -> None:
+        for market in self.markets.values():
+            market.alive_ns = mono_ns
 
     def _take(self, event: FeedEvent, mono_ns: int) -> None:
         kind = type(event)

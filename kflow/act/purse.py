@@ -22,6 +22,7 @@ class Purse:
         self._rates: Final = fees.whole()
         # Best columns that were seen last, for what nobody quotes now; -1: none yet.
         self._last_bid = self._last_ask = -1
+        self._unpriced = False
 
     @property
     def position(self) -> int:
@@ -42,6 +43,11 @@ class Purse:
         """Book a fill of an order of this market; False where it was booked before."""
         return self._account.apply(self.market, order.intent.side, order.intent.client_order_id, fill)
 
+    def hold(self, position: int) -> None:
+        """Begin with what the account holds already. It is paid for at what it brings when a book is seen first."""
+        self._account.positions[self.market] = position
+        self._unpriced = position != 0
+
     def free(self, orders: Iterable[Order]) -> int:
         """Cash that no open order could come to need."""
         return self.cash - sum(self.most(order.intent.price, order.left) for order in orders)
@@ -60,7 +66,11 @@ class Purse:
 
     def equity(self, view: MarketView, prices: list[int]) -> int:
         """Cash, and what the position would bring now: as `kernel.liquidation` counts it."""
-        return self.cash + self._worth(view, prices)
+        worth = self._worth(view, prices)
+        if self._unpriced and (view.bid >= 0 or view.ask < len(prices)):
+            self._account.cash -= worth
+            self._unpriced = False
+        return self.cash + worth
 
     def _worth(self, view: MarketView, prices: list[int]) -> int:
         """Sold level by level, fees paid; what the book does not take at its worst price, else at the last one seen."""

@@ -1,0 +1,281 @@
+"""A run of the actor from start to end: reconciled with the venue first, and again each minute, and stoppable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from kflow.act.actor import Actor
+from kflow.act.desk import Desk
+from kflow.act.kill import Groups
+from kflow.act.lease import Lease, LeaseLost
+from kflow.act.live import LiveBooks
+from kflow.act.orders import Account, Fill, Intent, Order
+from kflow.act.private import fill_of
+from kflow.act.reconcile import Belief, Difference, Outcome, begin, reconcile
+from kflow.act.stakes import Stake
+from kflow.act.standing import Standing, StandingFile
+from kflow.act.venue import Gone, Refused, Truth, Unclear, Venue, VenueFill, VenueOrder
+from kflow.clock import Clock
+from kflow.errors import KflowError
+from kflow.market.events import Other
+
+_log = logging.getLogger(__name__)
+# How far back the venue is asked, before the oldest order that is not over.
+_BEFORE_US: Final = 60_000_000
+_RECONCILE_S: Final = 60.0
+_RENEW_S: Final = 2.0
+_LOOK_S: Final = 0.05  # how soon a halt from outside is seen, while nothing is decided
+_START_TRIES: Final = 10
+
+
+class Known(Protocol):
+    """What the log knows of earlier runs."""
+
+    def known(self, venue: str) -> Mapping[str, Intent]:
+        """Every intent that was ever stored for a venue, by client_order_id. Called from a thread."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run has come to, for whoever looks at it."""
+
+    reconciled_us: int = 0
+    mismatches: int = 0  # differences that halted something
+    differences: list[Difference] = field(default_factory=list)
+    ready: bool = False
+    ended: str = ""
+
+
+class Service:
+    """The tasks of one actor. `run` returns when it was stopped, and raises LeaseLost where another has its place."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        books: LiveBooks,
+        venue: Venue,
+        lease: Lease,
+        standing: StandingFile,
+        groups: Groups,
+        log: Known,
+        *,
+        clock: Clock,
+        feed: Callable[[], Awaitable[None]],
+        poll_s: float,
+        tick: Callable[[], None] = lambda: None,
+        alert: Callable[[str, str, str], None] = lambda _severity, _key, _text: None,
+    ) -> None:
+        """`feed` runs for ever; `poll_s`: how often fills are asked for; `tick` is called once a second."""
+        self.actor, self.books, self.venue, self.lease = actor, books, venue, lease
+        self.account = Account(0)
+        self.group: str | None = None
+        self.state = Run()
+        self._standing, self._groups, self._log, self._clock = standing, groups, log, clock
+        self._feed, self._poll_s, self._tick, self._alert = feed, poll_s, tick, alert
+        self._intents: Mapping[str, Intent] = {}
+        self._external: set[str] = set()
+        self._began_us = 0
+        self._fills: asyncio.Queue[VenueFill] = asyncio.Queue(10_000)
+        self._swept = False
+
+    @property
+    def desk(self) -> Desk:
+        return self.actor.desk
+
+    def cash(self) -> int | None:
+        """Free at the venue: what is there, less what open orders could come to cost. None before it is known."""
+        if not self.state.ready:
+            return None
+        held = sum(
+            self.actor.seats[order.intent.market].purse.most(order.intent.price, order.left)
+            for order in self.desk.orders.values()
+            if not order.over
+        )
+        return self.account.cash - held
+
+    def heard(self, order: Order, fill: Fill) -> None:
+        """A fill was booked: the account follows."""
+        self.account.apply(order.intent.market, order.intent.side, order.intent.client_order_id, fill)
+        self.actor.heard(order, fill)
+
+    def other(self, event: Other) -> None:
+        """A frame of a private channel."""
+        told = fill_of(event)
+        if told is not None and not self._fills.full():
+            self._fills.put_nowait(told)
+
+    # The run.
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, or until the lease is lost. What rests is cancelled at the end."""
+        await self._begin()
+        tasks = [
+            asyncio.create_task(job, name=name)
+            for name, job in (
+                ("feed", self._feeding()),
+                ("decide", self.actor.decide(stop)),
+                ("fills", self._hearing()),
+                ("poll", self._every(self._poll_s, self._poll)),
+                ("renew", self._every(_RENEW_S, self.actor.renew)),
+                ("look", self._every(1.0, self._look)),
+                ("reconcile", self._every(_RECONCILE_S, self.reconcile)),
+                ("standing", self._every(_LOOK_S, self._sweep)),
+                ("lease", self.lease.keep()),
+                ("stop", stop.wait()),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what ended it
+        except LeaseLost as error:
+            self._halt(str(error), None)
+            raise
+        finally:
+            self.state.ended = "stopped" if stop.is_set() else "it failed"
+            stop.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end()
+
+    async def _begin(self) -> None:
+        """Ask the venue what there is before anything else. Raises Unclear where it would not say."""
+        self._began_us = self._clock.wall_ns() // 1000
+        self._intents = await asyncio.to_thread(self._log.known, self.venue.name)
+        truth = await self._truth(self._began_us - _BEFORE_US)
+        self.account = begin(truth, self._intents)
+        for market, seat in self.actor.seats.items():
+            held = truth.positions.get(market, 0)
+            seat.purse.hold(held)
+            self.actor.stakes[market] = Stake(held, None if held else 0)
+        await self._compare(truth)
+        self.group = await self.venue.open_group(
+            max(self.actor.limits.fills_per_minute, 1) * self.actor.limits.order_size
+        )
+        self._groups.add(self.venue.name, self.group, self._began_us)
+        self.state.ready = True
+
+    async def _end(self) -> None:
+        """Nothing of ours is left to rest, and the next actor need not wait."""
+        await self.actor.drained()
+        if self.lease.held or self.lease.lost == "it was given back":
+            for market in self.actor.seats:
+                await self.desk.cancel(market)
+            try:
+                await self.reconcile()
+            except KflowError as error:
+                _log.warning("the last look at the venue failed: %s", error)
+        self._tick()
+        self.lease.release()
+
+    async def _feeding(self) -> None:
+        await self._feed()
+
+    async def _hearing(self) -> None:
+        """Fills of the private channel, as they come."""
+        while True:
+            await self.desk.hear([await self._fills.get()])
+
+    async def _every(self, seconds: float, what: Callable[[], Awaitable[object]]) -> None:
+        """Again and again. What fails is told, and tried again."""
+        while True:
+            await self._clock.sleep(seconds)
+            try:
+                await what()
+            except LeaseLost:
+                raise
+            except (KflowError, OSError) as error:
+                _log.warning("%s", error)
+                self._alert("warning", f"failed-{getattr(what, '__name__', 'task')}", str(error))
+
+    async def _poll(self) -> None:
+        """Ask for fills while any order may have one."""
+        if any(not order.over for order in self.desk.orders.values()) or self.desk.strays:
+            truth = await self.venue.truth(self._since_us())
+            await self.desk.hear(truth.fills)
+
+    async def _look(self) -> None:
+        await self.desk.look()
+        self._tick()
+
+    async def _sweep(self) -> None:
+        """Where all is halted, by whomever, what rests is cancelled: once, and again where something is left."""
+        halted = self._standing.now().overall.standing is Standing.HALTED
+        if not halted:
+            self._swept = False
+            return
+        resting = [order for order in self.desk.orders.values() if not order.over]
+        if resting or not self._swept:
+            self._swept = True
+            for market in self.actor.seats:
+                await self.desk.cancel(market)
+            self._alert("critical", "halted", self._standing.now().overall.reason)
+
+    # The venue's truth.
+
+    async def reconcile(self) -> Sequence[Difference]:
+        """Compare all that we believe with what the venue says. What differs."""
+        return await self._compare(await self.venue.truth(self._since_us()))
+
+    async def _compare(self, truth: Truth) -> Sequence[Difference]:
+        outcome = self._outcome(truth, None)
+        if outcome.ask:
+            answers = {mine: await self.desk.ask(mine) for mine in outcome.ask}
+            found = {mine: order for mine, (answered, order) in answers.items() if answered}
+            outcome = self._outcome(truth, found)
+        await self.desk.believe(outcome.orders)
+        self.account = outcome.account
+        self._external = outcome.external
+        for order in outcome.cancel:
+            try:
+                await self.venue.cancel(order.venue_id, order.market)
+            except (Gone, Refused, Unclear) as error:
+                _log.warning("an order that was left over could not be cancelled: %s", error)
+        for market, why in outcome.halts.items():
+            self._halt(why, market)
+        for difference in outcome.differences:
+            _log.info("%s %s: %s", difference.kind, difference.subject, difference.text)
+        self.state.reconciled_us = truth.us
+        self.state.mismatches += len(outcome.halts)
+        self.state.differences = (self.state.differences + outcome.differences)[-1000:]
+        return outcome.differences
+
+    def _outcome(self, truth: Truth, found: Mapping[str, VenueOrder | None] | None) -> Outcome:
+        belief = Belief(
+            orders=dict(self.desk.orders),
+            account=self.account,
+            epoch=self.lease.epoch,
+            intents=self._intents,
+            external=frozenset(self._external),
+        )
+        return reconcile(belief, truth, found=found)
+
+    def _since_us(self) -> int:
+        """Before the first order that is not over."""
+        open_since = [order.intent.decided_us for order in self.desk.orders.values() if not order.over]
+        return min([self._clock.wall_ns() // 1000, *open_since]) - _BEFORE_US
+
+    async def _truth(self, since_us: int) -> Truth:
+        """At the start nothing is believed without it. Raises Unclear."""
+        for attempt in range(_START_TRIES):
+            try:
+                return await self.venue.truth(since_us)
+            except Unclear as error:
+                if attempt == _START_TRIES - 1:
+                    raise
+                _log.warning("%s; asking again", error)
+                await self._clock.sleep(1.0)
+        raise AssertionError("unreachable")
+
+    def _halt(self, why: str, market: str | None) -> None:
+        _log.error("halted%s: %s", f" in {market}" if market else "", why)
+        self._alert("critical", f"halt-{market or 'all'}", why)
+        try:
+            self._standing.halt(why, self._clock.wall_ns() // 1000, market)
+        except KflowError as error:
+            _log.error("%s", error)
