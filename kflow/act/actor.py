@@ -269,7 +269,8 @@ class Actor:
             self._halt(f"orders cannot be stored: {error}", None)
             return
         if order.state is State.RESTING:
-            seat.joined(order, seat.market.now_us(self._clock.mono_ns()))
+            orders = self.desk.open(intent.market)
+            seat.joined(order, orders, seat.market.now_us(self._clock.mono_ns()))
 
     def _decided(
         self, seat: Seat, seen: Seen, action: Action, wish: Wish | None, refusal: str, order: str | None

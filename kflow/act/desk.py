@@ -244,7 +244,7 @@ class Desk:
             return 0
         self.orders[mine] = grown
         self._owed[mine] = max(self._owed.get(mine, 0) - fill.size, 0)
-        self._purses[order.intent.market].apply(order, fill)
+        self._purses[order.intent.market].apply(grown, fill)
         self._heard(grown, fill)
         await self._write(lambda: self._records.fill(grown, fill))
         return 1

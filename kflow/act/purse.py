@@ -23,6 +23,7 @@ class Purse:
         # Best columns that were seen last, for what nobody quotes now; -1: none yet.
         self._last_bid = self._last_ask = -1
         self._unpriced = False
+        self._opens: dict[str, int] = {}  # of each order that rests, contracts that open a position
 
     @property
     def position(self) -> int:
@@ -40,7 +41,11 @@ class Purse:
         return self._account.fees
 
     def apply(self, order: Order, fill: Fill) -> bool:
-        """Book a fill of an order of this market; False where it was booked before."""
+        """Book a fill of an order, as the order is with it. False where it was booked before. What closes is filled first."""
+        mine = order.intent.client_order_id
+        opens, before = self._opens.get(mine), order.left + fill.size
+        if opens is not None:
+            self._opens[mine] = opens - (fill.size - min(fill.size, before - min(opens, before)))
         return self._account.apply(self.market, order.intent.side, order.intent.client_order_id, fill)
 
     def hold(self, position: int) -> None:
@@ -49,8 +54,29 @@ class Purse:
         self._unpriced = position != 0
 
     def free(self, orders: Iterable[Order]) -> int:
-        """Cash that no open order could come to need."""
-        return self.cash - sum(self.most(order.intent.price, order.left) for order in orders)
+        """Cash that no open order could come to need, as the kernel holds it back in training.
+
+        What an order would close of the position that it met when it came to rest costs its fee alone; what is still
+        under way is counted whole.
+        """
+        free = self.cash
+        for order in orders:
+            price, left = order.intent.price, order.left
+            opens = min(self._opens.get(order.intent.client_order_id, left), left)
+            free -= self.most(price, left) - price * (left - opens)
+        return free
+
+    def rests(self, order: Order, others: Iterable[Order]) -> None:
+        """An order came to rest: what of it opens a position, with what rests before it taken to close first."""
+        side, left = order.intent.side, order.left
+        mine = order.intent.client_order_id
+        covered = sum(
+            other.left - min(self._opens.get(other.intent.client_order_id, other.left), other.left)
+            for other in others
+            if other.intent.side == side and other.intent.client_order_id != mine
+        )
+        held = -self.position if side == 0 else self.position
+        self._opens[mine] = left - min(max(held - covered, 0), left)
 
     def most(self, price: int, size: int) -> int:
         """What an order could cost at most, 1e-6 dollar; what it would close is not looked at."""

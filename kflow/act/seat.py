@@ -137,8 +137,9 @@ class Seat:
             refusal=actions.REASONS.get(reason, "") if reason else "",
         )
 
-    def joined(self, order: Order, now_us: int) -> None:
-        """An order came to rest: whoever stands at its price stands before it."""
+    def joined(self, order: Order, orders: Sequence[Order], now_us: int) -> None:
+        """An order came to rest beside the others: whoever stands at its price stands before it."""
+        self.purse.rests(order, orders)
         side = order.intent.side
         shown = self.market.view.book[side][self._column(order)]
         self.queues[order.intent.client_order_id] = Queue(shown, now_us)
