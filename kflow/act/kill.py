@@ -253,7 +253,7 @@ class _Kill:
             targets |= self._acknowledged
         await asyncio.gather(*(self._cancel(venue_id, market) for venue_id, market in targets.items()))
         self._tell_left(targets, () if self._known is not None or self.everything else resting)
-        self.report.flat = truth is not None and stopped and not targets and not self.report.left
+        self.report.flat = truth is not None and not self.report.left
         return self.report.flat
 
     def _is_ours(self, order: VenueOrder) -> bool:
@@ -298,6 +298,8 @@ class _Kill:
             left.append(Left(mine, self._known[mine].market, "it may be under way"))
         left += [Left(order.venue_id, order.market, "nobody knows whose it is") for order in strange]
         left += [Left(group, "", "this group could not be triggered") for group in sorted(self._untriggered)]
+        if not self._all_cancelled:
+            left.append(Left("everything", "", "what comes within a minute will not be cancelled"))
         self.report.left = left
 
     async def _asked(

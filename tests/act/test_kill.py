@@ -188,6 +188,37 @@ async def test_what_fails_is_tried_again(tmp_path: Path, fault: Fault) -> None:
         assert await it.resting() == 0
 
 
+async def test_everything_is_not_done_before_the_venue_takes_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        it.exchange.inject(Fault(kind=Kind.HTTP_ERROR, command="cancel_all", status=503))
+        report = await it.kill(everything=True, deadline_s=0)
+        assert [one.order for one in report.left] == ["everything"]
+        assert (await it.kill(everything=True)).done
+
+
+async def test_one_that_was_found_is_cancelled_though_the_account_cannot_be_read(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        group = await it.venue.open_group(MOST)
+        it.exchange.inject(Fault(kind=Kind.LOST_ACK, accepted=True))
+        await it.place(None)
+        it.exchange.inject(Fault(kind=Kind.HTTP_ERROR, command="GET /portfolio/balance", every=1))
+        report = await it.kill([group], deadline_s=0)
+        assert (report.flat, len(report.cancelled)) == (False, 1)
+        assert await it.resting() == 0
+
+
+async def test_one_that_is_cancelled_is_not_cancelled_again_while_reads_lag(tmp_path: Path) -> None:
+    async with scene(tmp_path, Terms(tier="unlimited", read_lag_s=0.3)) as it:
+        await it.place(None)
+        while not await it.resting():
+            pass
+        again = Fault(kind=Kind.HTTP_ERROR, command="cancel", after_frames=1, every=1)
+        it.exchange.inject(again)
+        report = await it.kill()
+        assert (report.done, report.rounds > 2) == (True, True)
+        assert it.exchange.injected == {}
+
+
 async def test_what_hangs_holds_up_nothing_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CALL_S", 0.2)
     async with scene(tmp_path) as it:
