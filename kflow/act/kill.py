@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
+import psycopg
 
 from kflow.act.orders import ENDS, Order, State
 from kflow.act.standing import StandingFile, replace_file
 from kflow.act.venue import Gone, Refused, Venue, VenueOrder
 from kflow.clock import NS_PER_S, Clock
-from kflow.errors import KflowError
+from kflow.errors import DatabaseError, KflowError
+from kflow.store.postgres import Connection
+from kflow.store.sqlfiles import queries
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ _LEARN_S: Final = 5.0
 _PAUSE_S: Final = (0.05, 0.1, 0.2, 0.5)
 _AT_ONCE: Final = 10
 _MOST_GROUPS: Final = 16
+# Orders that are over are shown by the venue for two weeks; one that revives is ours longer.
+_SHOWN_NS: Final = 30 * 86_400 * NS_PER_S
 _IN_FLIGHT: Final = frozenset({State.STORED, State.SENT, State.UNKNOWN})
 
 T = TypeVar("T")
@@ -52,6 +57,30 @@ class Known(NamedTuple):
 def known_of(orders: Iterable[Order]) -> dict[str, Known]:
     """Orders by client_order_id."""
     return {o.intent.client_order_id: Known(o.intent.market, o.state, o.venue_id) for o in orders}
+
+
+def stored(conn: Connection, venue: str, now_ns: int) -> dict[str, Known]:
+    """Orders of a venue as they were last written down. Raises DatabaseError."""
+    chosen = {"venue": venue, "ends": [*ENDS], "since_ns": now_ns - _SHOWN_NS}
+    try:
+        rows = conn.execute(queries("actor")["known"], chosen).fetchall()
+    except psycopg.errors.UndefinedTable:
+        return {}  # no kflow has used this database
+    except psycopg.Error as error:
+        raise DatabaseError(f"reading our orders failed: {error.diag.message_primary or error}") from error
+    return {str(mine): Known(str(market), _state(status), _text(venue_id)) for mine, market, status, venue_id in rows}
+
+
+def _state(status: object) -> State:
+    """What cannot be understood may be under way."""
+    try:
+        return State(str(status))
+    except ValueError:
+        return State.UNKNOWN
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 class Left(NamedTuple):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from kflow.evaluate.request import Request
     from kflow.evaluate.undertake import Outcome, Ready
     from kflow.policy.bundle import Bundle
-    from kflow.rl.registry import Model
     from kflow.store.postgres import Connection
+    from kflow.store.registry import Model
 
 # Events that are left out, as far as they are named.
 _TOLD: Final = 5
@@ -205,7 +205,7 @@ def _found(request: Request, registry: tuple[Connection, Path] | None) -> _Found
     """Raises ModelError (damaged, of other features), UsageError (there is none)."""
     from kflow.policy import bundle
     from kflow.policy.features import SCHEMA
-    from kflow.rl import registry as models
+    from kflow.store import registry as models
 
     found = _Found({}, {}, {})
     for name in request.judged:

@@ -18,8 +18,8 @@ from kflow.cli.lazy import new_app
 
 if TYPE_CHECKING:
     from kflow.policy.bundle import Bundle
-    from kflow.rl.registry import Model
     from kflow.store.postgres import Connection
+    from kflow.store.registry import Model
 
 app = new_app(help="List, promote, export and verify trained models.")
 
@@ -63,7 +63,7 @@ def ls(
 ) -> None:
     """List the models, newest first of each name."""
     from kflow.errors import UsageError
-    from kflow.rl import registry
+    from kflow.store import registry
 
     chosen = render.chosen(form, as_json)
     if status is not None and status not in registry.STATUSES:
@@ -84,7 +84,7 @@ def show(
     """Show one model: what made it, what it measured, what it went through."""
     import msgspec
 
-    from kflow.rl import registry
+    from kflow.store import registry
 
     chosen = render.chosen(form, as_json)
     with _registry(context) as (conn, _):
@@ -140,7 +140,7 @@ def promote(
 
     Back to the one before: promote it to live again. Its files are verified first.
     """
-    from kflow.rl import registry
+    from kflow.store import registry
 
     with _registry(context) as (conn, data):
         found = registry.get(conn, model)
@@ -190,7 +190,7 @@ def export(
         raise UsageError("--card is for a .zip; a model has its own", hint="leave it out")
     else:
         from kflow.policy.bundle import copy
-        from kflow.rl import registry
+        from kflow.store import registry
 
         with _registry(context) as (conn, data):
             bundle = copy(registry.load(data, found := registry.get(conn, model)).path, output, sha256=found.sha256)
@@ -213,7 +213,7 @@ def verify(
 
         bundle = load(Path(model), schema=_feature_schema())
     else:
-        from kflow.rl import registry
+        from kflow.store import registry
 
         with _registry(context) as (conn, data):
             bundle = registry.load(data, registry.get(conn, model), schema=_feature_schema())
@@ -223,7 +223,7 @@ def verify(
 @app.command()
 def rm(context: typer.Context, model: ModelArgument, reason: ReasonOption = "removed", yes: YesOption = False) -> None:
     """Delete a model's files. What is known of it stays; one on paper or live is not removed."""
-    from kflow.rl import registry
+    from kflow.store import registry
 
     with _registry(context) as (conn, data):
         found = registry.get(conn, model)

@@ -189,8 +189,7 @@ def _bundle(context: typer.Context, model: str) -> Bundle:
     from kflow.cli.models import is_path
     from kflow.policy import bundle
     from kflow.policy.features import SCHEMA
-    from kflow.rl import registry
-    from kflow.store import postgres
+    from kflow.store import postgres, registry
     from kflow.wiring import data_dir, database
 
     if is_path(model):

@@ -29,7 +29,7 @@ class MarketIds:
         new: dict[str, Market] = {}
         for chunk in chunks:
             if isinstance(chunk.mark, list):
-                new.update({facts.ticker: _of_facts(facts, chunk.wall_ns) for facts in chunk.mark})
+                new.update({facts.ticker: market_of(facts, chunk.wall_ns) for facts in chunk.mark})
             named = {event.market for event in chunk.events}
             named.update([gap.market for gap in chunk.gaps])
             for market in named - self.ids.keys():
@@ -55,7 +55,8 @@ def _uuid(text: str | None) -> UUID | None:
         return None
 
 
-def _of_facts(facts: MarketFacts, updated_ns: int) -> Market:
+def market_of(facts: MarketFacts, updated_ns: int) -> Market:
+    """What REST said of a market, as its row."""
     return Market(
         ticker=facts.ticker,
         updated_ns=updated_ns,

@@ -16,11 +16,12 @@ from kflow.market.limits import OrderLimits
 from kflow.policy import bundle, features
 from kflow.policy.bundle import Facts, Seen
 from kflow.policy.network import Network
-from kflow.rl import checkpoint, registry, runs
+from kflow.rl import checkpoint, runs
 from kflow.rl.plan import Plan
 from kflow.rl.runs import Manifest
 from kflow.rl.train import Field, Outcome, Run, Watch, divide
 from kflow.sim.tape import Tape
+from kflow.store import registry
 from kflow.store.postgres import Connection
 
 

@@ -1,4 +1,4 @@
--- Queries of kflow/evaluate/records.py and of kflow/rl/registry.py.
+-- Queries of kflow/evaluate/records.py and of kflow/store/registry.py.
 
 -- name: create
 -- An evaluation that ended. Returns: id.

@@ -1,4 +1,4 @@
--- Queries of kflow/rl/registry.py.
+-- Queries of kflow/store/registry.py.
 
 -- name: lock_name
 -- Only one process at a time may number a model of this name or change one; ends with the transaction.

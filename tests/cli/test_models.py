@@ -15,7 +15,7 @@ from kflow.policy import bundle
 from kflow.policy.bundle import Features
 from kflow.policy.features import FEATURES, SCHEMA
 from kflow.policy.network import Layout
-from kflow.rl import registry
+from kflow.store import registry
 from kflow.testing import models
 from kflow.testing.postgres import Database
 from kflow.testing.terminal import Terminal

@@ -16,7 +16,7 @@ import pytest
 
 from kflow.errors import DataError, UsageError
 from kflow.policy import bundle, features
-from kflow.rl import checkpoint, registry, runs, undertake
+from kflow.rl import checkpoint, runs, undertake
 from kflow.rl.plan import Plan, Source
 from kflow.rl.presets import hyper_of
 from kflow.rl.runs import Manifest
@@ -24,6 +24,7 @@ from kflow.rl.train import Run, Watch, divide
 from kflow.rl.undertake import Shelf
 from kflow.rl.worlds import make_tapes
 from kflow.sim.fills import NO_LATENCY
+from kflow.store import registry
 from kflow.testing.postgres import Database
 
 ROLLOUT = 1_024

@@ -12,10 +12,9 @@ import pytest
 
 from kflow.errors import KflowError, ModelError, UsageError
 from kflow.policy import bundle
-from kflow.rl import registry
-from kflow.rl.registry import STATUSES, STEPS, Model
-from kflow.store import migrate
+from kflow.store import migrate, registry
 from kflow.store.postgres import Connection
+from kflow.store.registry import STATUSES, STEPS, Model
 from kflow.store.sqlfiles import migrations, queries
 from kflow.testing.models import SCHEMA, facts, untrained
 from kflow.testing.postgres import Database
