@@ -61,7 +61,7 @@ def known_of(orders: Iterable[Order]) -> dict[str, Known]:
 
 def stored(conn: Connection, venue: str, now_ns: int) -> dict[str, Known]:
     """Orders of a venue as they were last written down. Raises DatabaseError."""
-    chosen = {"venue": venue, "ends": [*ENDS], "since_ns": now_ns - _SHOWN_NS}
+    chosen = {"venue": venue, "ends": [end.value for end in ENDS], "since_ns": now_ns - _SHOWN_NS}
     try:
         rows = conn.execute(queries("actor")["known"], chosen).fetchall()
     except psycopg.errors.UndefinedTable:
@@ -162,6 +162,11 @@ class Groups:
             replace_file(self.path, msgspec.json.encode(groups))
         except OSError as error:
             raise KflowError(f"{self.path} cannot be written: {error.strerror}") from error
+
+
+def ever_ran(folder: Path) -> bool:
+    """Whether an actor has ever begun in this folder."""
+    return any((folder / name).exists() for name in ("lock", "groups.json"))
 
 
 async def kill(

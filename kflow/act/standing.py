@@ -85,15 +85,11 @@ class StandingFile:
     """The standing of one actor's folder. Several processes may use it at once."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder, mode 0700, where it is missing. Raises ConfigError where that cannot be."""
+        """The folder is made, mode 0700, by what writes first."""
         self.folder: Final = folder
         # What could not be written: it holds for this process all the same.
         self._unwritten = _NOTHING
         self._read: tuple[bytes, Standings] = (b"", NEVER_ARMED)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
 
     # Looking.
 
@@ -209,6 +205,7 @@ class StandingFile:
     def _make_kill_file(self, reason: str) -> None:
         """That it is there is what counts; its text may be missing on a full disk."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._make_folder()
         if os.path.lexists(self.folder / KILL_FILE):
             return
         fd = os.open(self.folder / KILL_FILE, flags, 0o600)
@@ -220,8 +217,12 @@ class StandingFile:
             os.close(fd)
         _sync(self.folder)
 
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @contextmanager
     def _locked(self, *, wait: bool) -> Iterator[None]:
+        self._make_folder()
         fd = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

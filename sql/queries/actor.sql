@@ -1,4 +1,4 @@
--- Queries of kflow/act/lease.py.
+-- Queries of kflow/act/lease.py and kflow/act/kill.py.
 
 -- name: patience
 -- How long the server may take for each of these, in ms: to be told late is to have lost.
@@ -33,3 +33,12 @@ UPDATE rl_actor_leases
    SET expires_at = clock_timestamp()
  WHERE venue = %(venue)s AND epoch = %(epoch)s AND expires_at > clock_timestamp()
 RETURNING epoch;
+
+-- name: known
+-- Orders that actors of ours decided for a venue: all that are not over, and those of the last weeks; a venue does not
+-- show older ones. Returns: client_order_id, market, status, venue_order_id.
+SELECT orders.client_order_id::text, markets.ticker AS market, orders.status, orders.venue_order_id
+  FROM rl_orders AS orders
+  JOIN rl_markets AS markets ON markets.id = orders.market_id
+ WHERE orders.venue = %(venue)s
+   AND (orders.status <> ALL (%(ends)s::text[]) OR orders.created_ns >= %(since_ns)s);

@@ -103,6 +103,16 @@ def test_a_file_that_went_is_halted(armed: StandingFile, folder: Path) -> None:
     assert armed.of("M").standing is Standing.HALTED
 
 
+def test_a_folder_that_cannot_be_made_is_halted(tmp_path: Path) -> None:
+    (tmp_path / "actor").touch()
+    standing = StandingFile(tmp_path / "actor")
+    assert standing.of("M").standing is Standing.HALTED
+    with pytest.raises(ConfigError, match="cannot be kept"):
+        standing.arm("x", 1)
+    with pytest.raises(ConfigError, match="cannot be kept"):
+        standing.kill("x", 1)
+
+
 def test_a_folder_in_its_place_is_halted(armed: StandingFile, folder: Path) -> None:
     (folder / FILE).unlink()
     (folder / FILE).mkdir()
