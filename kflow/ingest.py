@@ -16,9 +16,7 @@ import psycopg
 
 from kflow import wiring
 from kflow.clock import Clock, SystemClock
-from kflow.errors import ConfigError, KflowError, UsageError
-from kflow.kalshi.auth import ApiKey
-from kflow.kalshi.environments import Endpoints, Environment, endpoints
+from kflow.errors import KflowError, UsageError
 from kflow.kalshi.feed import Feed
 from kflow.kalshi.resolve import Selection, resolve
 from kflow.kalshi.rest import RestClient, check_clock
@@ -69,30 +67,6 @@ class Stop:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signalled)
-
-
-@asynccontextmanager
-async def venue_of(settings: Settings, say: Say) -> AsyncIterator[tuple[Endpoints, ApiKey]]:
-    """The venue to record and the key to sign with; an exchange of our own where environment `local` names none."""
-    if settings.kalshi.environment == "local" and settings.kalshi.exchange is None:
-        from kflow.exchange.scene import SyntheticOptions
-        from kflow.exchange.server import Exchange, ExchangeOptions
-        from kflow.exchange.synthetic import SyntheticSource
-
-        chosen = settings.exchange
-        source = SyntheticSource(SyntheticOptions(preset=chosen.preset, rate=chosen.rate, seed=chosen.seed))
-        async with await Exchange.start(ExchangeOptions(source=source)) as exchange:
-            say(f"environment local: recording a private exchange with synthetic flow at {exchange.rest}")
-            key = ApiKey.load(exchange.key_id, exchange.private_key_path)
-            yield endpoints(Environment.LOCAL, exchange=exchange.rest), key
-        return
-    key_or_none = wiring.api_key(settings)
-    if key_or_none is None:
-        raise ConfigError(
-            "recording needs an API key, since every stream of the venue is signed",
-            hint="set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH (a key with the scope read is enough)",
-        )
-    yield wiring.venue(settings), key_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +158,7 @@ async def ingest(settings: Settings, *, duration_s: float | None, say: Say, atta
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         connect = stack.enter_context(wiring.connections(settings))
-        venue, key = await stack.enter_async_context(venue_of(settings, say))
+        venue, key = await stack.enter_async_context(wiring.venue_of(settings, say))
         async with RestClient(venue, clock=clock) as client:
             await check_clock(client)
             plan = await _plan(client, settings, say)

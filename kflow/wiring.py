@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +96,33 @@ def api_key(settings: Settings) -> ApiKey | None:
         missing = "KALSHI_PRIVATE_KEY_PATH" if key_id else "KALSHI_API_KEY_ID"
         raise CredentialError(f"{missing} is not set", hint="a key needs both its id and its file")
     return None
+
+
+@asynccontextmanager
+async def venue_of(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[tuple[Endpoints, ApiKey]]:
+    """The venue to listen to and the key to sign with; an exchange of our own where environment `local` names none."""
+    from kflow.kalshi.auth import ApiKey
+    from kflow.kalshi.environments import Environment, endpoints
+
+    if settings.kalshi.environment == "local" and settings.kalshi.exchange is None:
+        from kflow.exchange.scene import SyntheticOptions
+        from kflow.exchange.server import Exchange, ExchangeOptions
+        from kflow.exchange.synthetic import SyntheticSource
+
+        chosen = settings.exchange
+        source = SyntheticSource(SyntheticOptions(preset=chosen.preset, rate=chosen.rate, seed=chosen.seed))
+        async with await Exchange.start(ExchangeOptions(source=source)) as exchange:
+            say(f"environment local: recording a private exchange with synthetic flow at {exchange.rest}")
+            key = ApiKey.load(exchange.key_id, exchange.private_key_path)
+            yield endpoints(Environment.LOCAL, exchange=exchange.rest), key
+        return
+    key_or_none = api_key(settings)
+    if key_or_none is None:
+        raise ConfigError(
+            "recording needs an API key, since every stream of the venue is signed",
+            hint="set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH (a key with the scope read is enough)",
+        )
+    yield venue(settings), key_or_none
 
 
 def web_token(settings: Settings) -> str:

@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"act", "evaluate"}),
     frozenset({"settings", "web"}),
     frozenset({"wiring"}),
-    frozenset({"ingest"}),  # runs what wiring puts together; the command line calls it
+    frozenset({"ingest", "trade"}),  # run what wiring puts together; the command line calls them
     frozenset({"cli"}),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

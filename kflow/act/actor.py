@@ -85,7 +85,7 @@ class Tally:
     sent: int = 0
     fills: int = 0
     failures: int = 0  # the policy could not be asked
-    latency_us: list[int] = field(default_factory=list)  # from the book's last frame to the order's sending
+    latency_us: list[int] = field(default_factory=list)  # from looking at the book to the order's sending, stored
     guard: Counters = field(default_factory=Counters)
 
 
@@ -115,10 +115,17 @@ class Actor:
         self._epoch, self._cash, self._clock, self._diary = epoch, cash, clock, diary
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: dict[str, int] = {}
+        self._looked: dict[str, int] = {}  # when the book was looked at, of an order that is about to leave
 
     def may_send(self, market: str) -> bool:
         """The very last look before an order leaves: halted, or the lease lost, by anybody, up to this moment."""
-        return self.standing.of(market).standing is not Standing.HALTED and self._epoch() is not None
+        if self.standing.of(market).standing is Standing.HALTED or self._epoch() is None:
+            return False
+        looked_ns = self._looked.pop(market, None)
+        if looked_ns is not None:
+            self.tally.latency_us.append((self._clock.mono_ns() - looked_ns) // 1000)
+            del self.tally.latency_us[:-10_000]
+        return True
 
     def heard(self, order: Order, fill: Fill) -> None:
         """A fill was booked."""
@@ -187,8 +194,7 @@ class Actor:
             return self._decided(seat, seen, action, wish, str(denial.reason), None)
         self.pace.sent(intent, self._now_us())
         self.tally.sent += 1
-        self.tally.latency_us.append((self._clock.mono_ns() - seat.market.heard_ns) // 1000)
-        del self.tally.latency_us[:-10_000]
+        self._looked[intent.market] = mono_ns
         self._start(self._submit(seat, intent))
         return self._decided(seat, seen, action, wish, "", intent.client_order_id)
 

@@ -85,16 +85,17 @@ class LiveBooks:
         other: Callable[[Other], None] = lambda _: None,
         events: Callable[[Sequence[FeedEvent], int], None] = lambda _events, _mono_ns: None,
         traded: Callable[[str, int, int, int], None] = lambda _market, _side, _yes, _size: None,
+        lost: Callable[[], None] = lambda: None,
         private: bool = True,
     ) -> None:
         """`events` is given all that a chunk brought, before views see it: the paper venue lives on it.
 
-        `traded`: market, side of the level that was taken of, its YES price, contracts.
+        `traded`: market, side of the level that was taken of, its YES price, contracts. `lost`: a connection ended.
         """
         self.markets: Final = {market.facts.ticker: market for market in markets}
         self.connected = False
         self._clock, self._changed, self._other, self._events = clock, changed, other, events
-        self._traded = traded
+        self._traded, self._lost = traded, lost
         self._channels = (*MARKET_CHANNELS, *OPEN_CHANNELS, *(PRIVATE_CHANNELS if private else ()))
         self._protocol: FeedProtocol | None = None
         self._open: dict[str, LiveMarket] = {}  # whose group is not over
@@ -169,6 +170,7 @@ class LiveBooks:
         self._group = None
         for market in self.markets.values():
             market.valid = False
+        self._lost()
         self._changed(set(self.markets))
 
     # --- the rest

@@ -35,8 +35,8 @@ _START_TRIES: Final = 10
 class Known(Protocol):
     """What the log knows of earlier runs."""
 
-    def known(self, venue: str) -> Mapping[str, Intent]:
-        """Every intent that was ever stored for a venue, by client_order_id. Called from a thread."""
+    def known(self, venue: str) -> Mapping[str, Order]:
+        """Every order that was ever stored for a venue, by client_order_id. Called from a thread."""
 
 
 @dataclass(slots=True)
@@ -66,16 +66,17 @@ class Service:
         clock: Clock,
         feed: Callable[[], Awaitable[None]],
         poll_s: float,
+        beat: Callable[[], None] = lambda: None,
         tick: Callable[[], None] = lambda: None,
         alert: Callable[[str, str, str], None] = lambda _severity, _key, _text: None,
     ) -> None:
-        """`feed` runs for ever; `poll_s`: how often fills are asked for; `tick` is called once a second."""
+        """`feed` runs for ever. `poll_s`: how often fills are asked for. A second has twenty `beat`s, and one `tick`."""
         self.actor, self.books, self.venue, self.lease = actor, books, venue, lease
         self.account = Account(0)
         self.group: str | None = None
         self.state = Run()
         self._standing, self._groups, self._log, self._clock = standing, groups, log, clock
-        self._feed, self._poll_s, self._tick, self._alert = feed, poll_s, tick, alert
+        self._feed, self._poll_s, self._beat, self._tick, self._alert = feed, poll_s, beat, tick, alert
         self._intents: Mapping[str, Intent] = {}
         self._external: set[str] = set()
         self._began_us = 0
@@ -107,6 +108,12 @@ class Service:
         told = fill_of(event)
         if told is not None and not self._fills.full():
             self._fills.put_nowait(told)
+
+    def told(self, fills: Sequence[VenueFill]) -> None:
+        """Fills that a venue of this process tells of at once."""
+        for fill in fills:
+            if not self._fills.full():
+                self._fills.put_nowait(fill)
 
     # The run.
 
@@ -146,7 +153,8 @@ class Service:
     async def _begin(self) -> None:
         """Ask the venue what there is before anything else. Raises Unclear where it would not say."""
         self._began_us = self._clock.wall_ns() // 1000
-        self._intents = await asyncio.to_thread(self._log.known, self.venue.name)
+        known = await asyncio.to_thread(self._log.known, self.venue.name)
+        self._intents = {mine: order.intent for mine, order in known.items()}
         truth = await self._truth(self._began_us - _BEFORE_US)
         self.account = begin(truth, self._intents)
         for market, seat in self.actor.seats.items():
@@ -205,6 +213,7 @@ class Service:
 
     async def _sweep(self) -> None:
         """Where all is halted, by whomever, what rests is cancelled: once, and again where something is left."""
+        self._beat()
         halted = self._standing.now().overall.standing is Standing.HALTED
         if not halted:
             self._swept = False
@@ -239,7 +248,7 @@ class Service:
         for market, why in outcome.halts.items():
             self._halt(why, market)
         for difference in outcome.differences:
-            _log.info("%s %s: %s", difference.kind, difference.subject, difference.text)
+            _log.debug("%s %s: %s", difference.kind, difference.subject, difference.text)
         self.state.reconciled_us = truth.us
         self.state.mismatches += len(outcome.halts)
         self.state.differences = (self.state.differences + outcome.differences)[-1000:]
