@@ -1,4 +1,4 @@
-"""The paper venue against the simulator: the same orders on the same recording get the same fills, to the micro-dollar."""
+"""The paper venue against the simulator: the same orders on the same recording get the same fills."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kflow.act.orders import Account, Intent
+from kflow.act.orders import Intent
 from kflow.act.paper import PaperVenue, Terms
 from kflow.act.paper_market import MOST
-from kflow.act.venue import Gone, Refused, VenueFill, VenueOrder
+from kflow.act.venue import VenueFill, VenueOrder
 from kflow.clock import ManualClock
 from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, Side, SnapshotReason, Trade
 from kflow.market.times import format_rfc3339_us, venue_us
