@@ -75,9 +75,20 @@ class Report:
     ended: str = ""
 
 
-async def trade(settings: Settings, options: Options, *, stop: asyncio.Event, say: Say) -> Report:
-    """Trade until `stop`. Raises KflowError where it may not or cannot begin, and LeaseLost where it may not go on."""
-    clock = SystemClock()
+async def trade(
+    settings: Settings,
+    options: Options,
+    *,
+    stop: asyncio.Event,
+    say: Say,
+    clock: Clock | None = None,
+    begun: Callable[[Service], None] = lambda _: None,
+) -> Report:
+    """Trade until `stop`; `begun` is given the run before it begins.
+
+    Raises KflowError where it may not or cannot begin, and LeaseLost where it may not go on.
+    """
+    clock = clock or SystemClock()
     limits = limits_of(settings)
     chosen = choose(
         settings.actor.strategy,
@@ -113,6 +124,7 @@ async def trade(settings: Settings, options: Options, *, stop: asyncio.Event, sa
                 settings, options, chosen, limits, facts, venue, key, lease, standing, records, clock, stack
             )
             say(f"run {run.run}: {chosen.name} on {len(facts)} markets at {run.venue}, epoch {lease.epoch}")
+            begun(service)
             await service.run(stop)
             return _report(service, run, chosen, len(facts))
     finally:

@@ -70,7 +70,7 @@ class Service:
         tick: Callable[[], None] = lambda: None,
         alert: Callable[[str, str, str], None] = lambda _severity, _key, _text: None,
     ) -> None:
-        """`feed` runs for ever. `poll_s`: how often fills are asked for. A second has twenty `beat`s, and one `tick`."""
+        """`feed` runs for ever; `poll_s`: how often fills are asked for. A second has twenty beats and a tick."""
         self.actor, self.books, self.venue, self.lease = actor, books, venue, lease
         self.account = Account(0)
         self.group: str | None = None
