@@ -97,6 +97,11 @@ class PaperVenue:
     # The feed.
 
     @property
+    def late(self) -> int:
+        """Changes of books that came after their time was decided; they count as of the present."""
+        return self._feed.late
+
+    @property
     def now_us(self) -> int:
         """The venue's time: of its latest word, and what has passed since. 0 before the first."""
         passed_ns = self._clock.mono_ns() - self._heard_ns

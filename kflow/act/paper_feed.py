@@ -55,6 +55,11 @@ class PaperFeed:
     def __init__(self, grids: Mapping[str, Grid], hold_us: int) -> None:
         self._markets: Final = {name: _Fed(grid, hold_us) for name, grid in grids.items()}
 
+    @property
+    def late(self) -> int:
+        """Changes that came after their time was told."""
+        return sum(market.held.late for market in self._markets.values())
+
     def take(self, event: FeedEvent, now_us: int) -> Word:
         """An event of one of the markets, of `now_us` where it has no time. Raises Unrepresentable off the grid."""
         market = self._markets[str(event.market)]
