@@ -283,9 +283,12 @@ class _Kill:
         ours = [order for order in resting if self._is_ours(order)]
         self.report.others = len(resting) - len(ours)
         targets = {**self._found, **{order.venue_id: order.market for order in ours}}
+        await self._cancel_all(targets)
         if truth is None or not stopped or not self._groups:
-            targets |= self._acknowledged
-        await asyncio.gather(*(self._cancel(venue_id, market) for venue_id, market in targets.items()))
+            over = {order.venue_id for order in shown if order.state != "resting"}
+            more = {venue_id: market for venue_id, market in self._acknowledged.items() if venue_id not in over}
+            await self._cancel_all(more)
+            targets |= more
         self._tell_left(targets, () if self._known is not None or self.everything else resting)
         self.report.flat = truth is not None and not self.report.left
         return self.report.flat
@@ -311,6 +314,9 @@ class _Kill:
             self._found[order.venue_id] = order.market
         if sure or order is not None:
             self._in_flight.discard(mine)
+
+    async def _cancel_all(self, orders: Mapping[str, str]) -> None:
+        await asyncio.gather(*(self._cancel(venue_id, market) for venue_id, market in orders.items()))
 
     async def _cancel(self, venue_id: str, market: str) -> None:
         if self._passed_s() < self._answered.get(venue_id, -_LAG_S) + _LAG_S:
