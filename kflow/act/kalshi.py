@@ -17,10 +17,13 @@ from kflow.act.venue import Ack, Gone, Refused, Truth, Unclear, VenueFill, Venue
 from kflow.errors import ConfigError, DataError, VenueError, VenueRefused
 from kflow.kalshi.portfolio import AccountFill, AccountOrder
 from kflow.kalshi.trading import DUPLICATE, NOT_FOUND, NeverSent, NewOrder, TradingClient
+from kflow.market.times import US_PER_S
 
 # How often an account that trades meanwhile is read anew, and the pause in between: reads lag by up to a second.
 _TRIES: Final = 5
 _PAUSE_S: Final = 0.3
+# Older orders than this that ended are not looked for.
+_LIFE_US: Final = 86_400 * US_PER_S
 
 
 class _Holding(NamedTuple):
@@ -82,18 +85,29 @@ class KalshiVenue:
         return None
 
     async def truth(self, since_us: int) -> Truth:
-        """Read again where the account traded meanwhile; Unclear where it would not rest."""
+        """Read again where the account traded meanwhile; Unclear where it would not rest.
+
+        Of orders that ended since, those that were older than a day by then are left out: `find` still has them.
+        """
         with _read():
             for attempt in range(_TRIES):
                 if attempt:
                     await self._client.clock.sleep(_PAUSE_S)
                 us, before = await self._client.as_of_us(), await self._holding()
-                orders = [order async for order in self._client.orders()]
+                orders = await self._orders(since_us)
                 fills = [fill async for fill in self._client.fills(since_us=since_us)]
                 if await self._holding() == before and _agree(orders, fills, since_us):
                     shown = [_order(o) for o in orders if o.status == "resting" or o.updated_us >= since_us]
                     return Truth(us, shown, [_fill(fill) for fill in fills], before.positions, before.cash)
         raise Unclear("the account went on trading while it was read")
+
+    async def _orders(self, since_us: int) -> list[AccountOrder]:
+        """What was made lately, and what is open however old: an account's whole past may be long."""
+        recent = self._client.orders(since_us=max(since_us - _LIFE_US, 0))
+        orders = {order.order_id: order async for order in recent}
+        async for order in self._client.orders(status="resting"):
+            orders[order.order_id] = order
+        return list(orders.values())
 
     async def _holding(self) -> _Holding:
         return _Holding((await self._client.cash()).whole, await self._client.positions())

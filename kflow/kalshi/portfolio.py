@@ -167,9 +167,11 @@ P = TypeVar("P", _Orders, _Fills, _Settlements, _Positions)
 class PortfolioClient(RestClient):
     """Reads the account of its key. Raises what `RestClient` does; may repeat any request."""
 
-    async def orders(self, *, status: str | None = None, market: str | None = None) -> AsyncIterator[AccountOrder]:
-        """Newest first, open and over unless `status` (resting, canceled, executed) says which."""
-        params = [_PRIMARY, *_given("status", status), *_given("ticker", market)]
+    async def orders(
+        self, *, status: str | None = None, market: str | None = None, since_us: int = 0
+    ) -> AsyncIterator[AccountOrder]:
+        """Newest first, open and over unless `status` (resting, canceled, executed) says which; made since."""
+        params = [_PRIMARY, *_since(since_us), *_given("status", status), *_given("ticker", market)]
         async for page in self._walk(_Orders, "/portfolio/orders", params):
             for order in page.orders:
                 yield _account_order(order)
@@ -181,9 +183,8 @@ class PortfolioClient(RestClient):
 
     async def fills(self, *, since_us: int = 0, market: str | None = None) -> AsyncIterator[AccountFill]:
         """Newest first."""
-        # The filter counts whole seconds, and may hold for either end of one.
-        since = [("min_ts", str(since_us // US_PER_S - 1))] if since_us >= US_PER_S else []
-        async for page in self._walk(_Fills, "/portfolio/fills", [_PRIMARY, *since, *_given("ticker", market)]):
+        params = [_PRIMARY, *_since(since_us), *_given("ticker", market)]
+        async for page in self._walk(_Fills, "/portfolio/fills", params):
             for wire in page.fills:
                 fill = _account_fill(wire)
                 if fill.us >= since_us:
@@ -244,6 +245,11 @@ def yes_price(side: int, price: int) -> Price:
 
 def _given(name: str, value: str | None) -> Params:
     return [] if value is None else [(name, value)]
+
+
+def _since(us: int) -> Params:
+    """The filter counts whole seconds, and may hold for either end of one."""
+    return [("min_ts", str(us // US_PER_S - 1))] if us >= US_PER_S else []
 
 
 def _side(outcome_side: str | None, book_side: str | None) -> int:

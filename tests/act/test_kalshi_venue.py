@@ -244,11 +244,13 @@ class _Restless(TradingClient):
     times: int
     reads = 0
 
-    async def orders(self, *, status: str | None = None, market: str | None = None) -> AsyncIterator[AccountOrder]:
-        async for order in super().orders(status=status, market=market):
+    async def orders(
+        self, *, status: str | None = None, market: str | None = None, since_us: int = 0
+    ) -> AsyncIterator[AccountOrder]:
+        async for order in super().orders(status=status, market=market, since_us=since_us):
             yield order
-        self.reads += 1
-        if self.reads <= self.times:
+        self.reads += status is None
+        if status is None and self.reads <= self.times:
             await self.happens()
 
 
@@ -272,6 +274,19 @@ async def test_a_truth_is_of_one_moment(rig: Rig, times: int) -> None:
     filled = 2 * 11_000 - 10_000  # what is ahead at its price is served first
     assert order.filled == filled == sum(told.fill.size for told in truth.fills) == truth.positions[MARKET]
     assert truth.cash == CASH - 4400 * filled
+
+
+async def test_what_is_open_is_told_however_old_it_is(rig: Rig) -> None:
+    rests, gone = wish(), wish(price=4100)
+    await rig.venue.place(rests, None)
+    ack = await rig.venue.place(gone, None)
+    rig.clock.advance(3 * 86_400)
+    await rig.venue.cancel(ack.venue_id, MARKET)
+    truth = await rig.venue.truth(rig.clock.wall_ns() // 1000 - 10**6)
+    assert [order.mine for order in truth.orders] == [rests.client_order_id]
+    found = await rig.venue.find(gone.client_order_id, MARKET)
+    assert found is not None
+    assert found.state == "cancelled"
 
 
 async def test_what_an_answer_says_is_logged_without_secrets(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
