@@ -117,7 +117,7 @@ class Alerts:
         self._send(severity, key, "happened", text)
 
     async def run(self) -> None:
-        """Deliver, until cancelled; then what waits has one short try."""
+        """Deliver, until cancelled; wait for `drained` before that."""
         try:
             async with asyncio.TaskGroup() as group:
                 for way in self._ways:
