@@ -260,7 +260,7 @@ class TradingClient(PortfolioClient):
         if 200 <= answer.status < 300:
             return answer
         if answer.status not in _REFUSALS or not _says_why(answer):
-            raise self._unsure(request, answer, f"HTTP {answer.status}")
+            raise self._unsure(request, answer, "it is no refusal of the venue's")
         if answer.status == 401:
             raise refusals.unauthorised(request, answer.body, algorithm=self._signer.algorithm, offset_ms=None)
         raise refusals.refusal(request, answer.status, answer.body)
@@ -271,7 +271,7 @@ class TradingClient(PortfolioClient):
         try:
             return listings.decode(kind, answer.body, request)
         except MalformedFrame as error:
-            raise self._unsure(request, answer, str(error)) from None
+            raise self._unsure(request, answer, str(error).removeprefix(f"{request}: ")) from None
 
     def _counted(self, request: str, answer: Answer, written: _Written) -> Written:
         filled = self._size(request, answer, written.fill_count)
