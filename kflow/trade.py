@@ -159,7 +159,7 @@ def require_live(settings: Settings, *, live: bool) -> None:
     """What production needs beside the typed word. Raises UsageError, ConfigError."""
     if settings.actor.venue != "exchange" or settings.kalshi.environment != "production":
         return
-    if settings.origins.get("kalshi.environment", "").startswith(("KFLOW", "--", "KALSHI")):
+    if not settings.origins.get("kalshi.environment", "").startswith("file "):
         raise ConfigError(
             "production has to stand in the settings file, not in a variable or an option",
             hint="kalshi.environment in kflow.toml",

@@ -112,7 +112,7 @@ async def venue_of(settings: Settings, say: Callable[[str], None]) -> AsyncItera
         chosen = settings.exchange
         source = SyntheticSource(SyntheticOptions(preset=chosen.preset, rate=chosen.rate, seed=chosen.seed))
         async with await Exchange.start(ExchangeOptions(source=source)) as exchange:
-            say(f"environment local: recording a private exchange with synthetic flow at {exchange.rest}")
+            say(f"environment local: a private exchange with synthetic flow at {exchange.rest}")
             key = ApiKey.load(exchange.key_id, exchange.private_key_path)
             yield endpoints(Environment.LOCAL, exchange=exchange.rest), key
         return
