@@ -25,7 +25,7 @@ from kflow.act.seat import Seat
 from kflow.act.service import Service
 from kflow.act.standing import FOLDER, Standing, StandingFile
 from kflow.act.strategies import Chosen, choose
-from kflow.act.venue import Venue, VenueFill
+from kflow.act.venue import Venue, VenueFill, VenueOrder
 from kflow.clock import Clock, SystemClock
 from kflow.errors import ConfigError, CredentialError, UsageError
 from kflow.kalshi.auth import ApiKey
@@ -270,9 +270,9 @@ class _Link:
         if self.service is not None:
             self.service.heard(order, fill)
 
-    def told(self, fills: Sequence[VenueFill], _orders: Sequence[Any]) -> None:
+    def told(self, fills: Sequence[VenueFill], ended: Sequence[VenueOrder]) -> None:
         if self.service is not None:
-            self.service.told(fills)
+            self.service.told(fills, ended)
 
 
 def _paper(markets: Sequence[LiveMarket], options: Options, clock: Clock, link: _Link) -> Any:
@@ -293,7 +293,7 @@ async def _exchange(
     from kflow.kalshi.trading import TradingClient
 
     client = await stack.enter_async_context(TradingClient(endpoints, clock=clock, key=actor_key(settings)))
-    return KalshiVenue(client, {each.ticker: each.exchange_index or 0 for each in facts})
+    return KalshiVenue(client, {f.ticker: f.exchange_index for f in facts if f.exchange_index is not None})
 
 
 def _report(service: Service, run: Run, chosen: Chosen, markets: int) -> Report:

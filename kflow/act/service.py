@@ -80,7 +80,7 @@ class Service:
         self._intents: Mapping[str, Intent] = {}
         self._external: set[str] = set()
         self._began_us = 0
-        self._fills: asyncio.Queue[VenueFill] = asyncio.Queue(10_000)
+        self._news: asyncio.Queue[VenueFill | VenueOrder] = asyncio.Queue(10_000)
         self._swept = False
 
     @property
@@ -106,14 +106,22 @@ class Service:
     def other(self, event: Other) -> None:
         """A frame of a private channel."""
         told = fill_of(event)
-        if told is not None and not self._fills.full():
-            self._fills.put_nowait(told)
+        if told is not None and not self._news.full():
+            self._news.put_nowait(told)
 
-    def told(self, fills: Sequence[VenueFill]) -> None:
-        """Fills that a venue of this process tells of at once."""
-        for fill in fills:
-            if not self._fills.full():
-                self._fills.put_nowait(fill)
+    def kill(self, reason: str) -> None:
+        """Halt all, now and until a person arms again; what rests is cancelled within a moment."""
+        self._alert("critical", "killed", reason)
+        try:
+            self._standing.kill(reason, self._clock.wall_ns() // 1000)
+        except KflowError as error:
+            _log.error("%s", error)
+
+    def told(self, fills: Sequence[VenueFill], ended: Sequence[VenueOrder]) -> None:
+        """Fills, and orders that ended, which a venue of this process tells of at once."""
+        for told in (*fills, *ended):
+            if not self._news.full():
+                self._news.put_nowait(told)
 
     # The run.
 
@@ -185,9 +193,13 @@ class Service:
         await self._feed()
 
     async def _hearing(self) -> None:
-        """Fills of the private channel, as they come."""
+        """What is told before anybody asks, as it comes. What is missed is found by asking."""
         while True:
-            await self.desk.hear([await self._fills.get()])
+            told = await self._news.get()
+            if isinstance(told, VenueFill):
+                await self.desk.hear([told])
+            elif told.mine in self.desk.orders:
+                await self.desk.adopt(told.mine, told)
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[object]]) -> None:
         """Again and again. What fails is told, and tried again."""

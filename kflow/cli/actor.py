@@ -16,6 +16,7 @@ from kflow.cli.lazy import new_app
 from kflow.cli.models import is_path
 
 if TYPE_CHECKING:
+    from kflow.act.service import Service
     from kflow.policy.bundle import Bundle
     from kflow.settings import Settings
 
@@ -52,6 +53,8 @@ def run(
     """Run a policy on live books until stopped.
 
     Off unless enabled; bounded by limits; reconciled with the venue. To stop at once, from anywhere: kflow kill
+
+    Signals: TERM and INT end it in order, USR1 halts it as a kill does, HUP reads the limits anew, and lowers them.
     """
     from kflow import trade as trading
     from kflow.errors import UsageError
@@ -197,4 +200,22 @@ async def _until_stopped(settings: Settings, options: Any, duration: float | Non
         loop.add_signal_handler(number, stop.set)
     if duration is not None:
         loop.call_later(duration, stop.set)
-    return await trading.trade(settings, options, stop=stop, say=render.note)
+
+    def begun(service: Service) -> None:
+        loop.add_signal_handler(signal.SIGUSR1, service.kill, "SIGUSR1")
+        loop.add_signal_handler(signal.SIGHUP, _lower, settings, service)
+
+    return await trading.trade(settings, options, stop=stop, say=render.note, begun=begun)
+
+
+def _lower(settings: Settings, service: Service) -> None:
+    """SIGHUP: the limits file was changed. Only what became stricter holds before a restart."""
+    from kflow.errors import KflowError
+    from kflow.trade import limits_of
+
+    try:
+        looser = service.actor.lower(limits_of(settings))
+    except KflowError as error:
+        render.note(f"the limits stay as they are: {error}")
+        return
+    render.note("the limits are read anew" + "".join(f"; {each}" for each in looser))
