@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 
 from kflow import wiring
+from kflow.act.pulse import read as sign_of_actor
 from kflow.clock import Clock, SystemClock
 from kflow.errors import KflowError, UsageError
 from kflow.kalshi.feed import Feed
@@ -87,6 +88,7 @@ Attach = Callable[[Running], AbstractAsyncContextManager[None]]
 def service_of(running: Running) -> Service:
     """The session as the HTTP service and the live view see it."""
     session, settings = running.session, running.settings
+    folder = wiring.data_dir(settings)
     return Service(
         books=session.books,
         recorder=session.recorder.status,
@@ -96,6 +98,7 @@ def service_of(running: Running) -> Service:
         stop=running.stop.wished.set,
         draining=running.stop.wished.is_set,
         writer=lambda: None if session.writer is None else session.writer.status,
+        actor=lambda: sign_of_actor(folder, enabled=settings.actor.enabled, clock=running.clock),
         session_number=lambda: session.number,
         markets=tuple(facts.ticker for facts in running.plan.markets),
         configuration={item.key: item.public(settings.value(item.key)) for item in declared()},

@@ -159,13 +159,14 @@ class Pulse:
         try:
             while True:
                 self._tell(self.look())
-                self._write(self.last)
+                self.write(self.last)
                 await self._vitals.clock.sleep(EVERY_S)
         finally:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def _write(self, beat: Beat) -> None:
+    def write(self, beat: Beat) -> None:
+        """For others to see. What cannot be written is told in the log, once."""
         try:
             _replace(self._path, msgspec.json.encode(beat))
             self._unwritable = False

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 INTENT_S: Final = 2.0
 MOST: Final = 10_000  # rows that wait
 _READ_S: Final = 60.0
-_ACK_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ACK_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # Of these the venue gave an answer to the order's sending.
 _ANSWERS: Final = frozenset({State.RESTING, State.FILLED, State.CANCELLED, State.REFUSED})
 _INTENT: Final = ("run", "number", "market", "action", "side", "price", "size", "immediate", "reduce_only",
@@ -86,7 +86,7 @@ class Records:
         """
         self.run: Final = run
         self.outcomes: Final[Counter[State]] = Counter()  # what orders came to
-        self.ack_s: Final = Histogram(_ACK_BUCKETS)  # from the sending of orders to the venue's answer
+        self.ack_s: Final = Histogram(ACK_BUCKETS)  # from the sending of orders to the venue's answer
         self._facts, self._clock, self._group = facts, clock, group
         self._behind = Behind(connect, self._whole, most=most)
         self._markets: dict[str, int] = {}

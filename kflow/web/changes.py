@@ -11,6 +11,7 @@ _WELL_AGAIN: Final = {
     "write_queue": "the tables have caught up with the journal",
     "orderbook_client": "connected to the venue again",
     "journal": "the journal can be written again",
+    "actor_service": "the actor is well again",
 }
 
 

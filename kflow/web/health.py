@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kflow.act.pulse import Sign
 from kflow.clock import NS_PER_S
 from kflow.record.writer import WriterStatus
 from kflow.web.pulse import Pulse
@@ -43,7 +44,7 @@ def judge(service: Service, pulse: Pulse) -> Health:
         "write_queue": _write_queue(service, writer, problems),
         "orderbook_client": _client(service, pulse, problems),
         "journal": _journal(service, problems),
-        "actor_service": {"status": "disabled"},
+        "actor_service": _actor(service.actor(), problems),
     }
     decisive = (components["journal"]["status"], components["orderbook_client"]["status"])
     status = next((bad for bad in (UNHEALTHY, NOT_INITIALIZED) if bad in decisive), HEALTHY)
@@ -101,6 +102,17 @@ def _journal(service: Service, problems: dict[str, str]) -> Component:
         problems["journal"] = "the journal cannot be written: nothing is received until it can (is the disk full?)"
         return {"status": UNHEALTHY}
     return {"status": HEALTHY, "bytes": service.recorder.journal_bytes}
+
+
+def _actor(sign: Sign, problems: dict[str, str]) -> Component:
+    """It runs in a process of its own, and whatever it does, frames are kept."""
+    if sign.problems:
+        problems["actor_service"] = f"actor: {sign.problems[0]}"
+    seen: Component = {"status": sign.status}
+    if sign.beat is not None and sign.age_s is not None:
+        seen |= {"standing": sign.beat.standing, "venue": sign.beat.venue, "run": sign.beat.run}
+        seen |= {"age_s": round(sign.age_s, 1)}
+    return seen
 
 
 def message_age_s(service: Service) -> float | None:

@@ -10,10 +10,10 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import kflow
 from kflow.clock import NS_PER_S
@@ -27,6 +27,7 @@ from kflow.web.status import by_type
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Sample = tuple[Mapping[str, str], float]
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +40,24 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric. `read` gives its samples: none where the value is unknown."""
+class Metric(Generic[S]):
+    """One metric, read from an S. `read` gives its samples: none where the value is unknown."""
 
     name: str
     kind: str  # counter, gauge or histogram
     about: str
-    read: Callable[[Sources], Iterable[Sample] | Histogram]
+    read: Callable[[S], Iterable[Sample] | Histogram]
     labels: tuple[str, ...] = ()
 
 
-def _one(value: float | None) -> Iterator[Sample]:
+def one(value: float | None) -> Iterator[Sample]:
+    """Of a metric without labels; None is unknown."""
     if value is not None:
         yield {}, float(value)
 
 
-def _each(label: str, values: Mapping[str, float]) -> Iterator[Sample]:
+def each(label: str, values: Mapping[str, float]) -> Iterator[Sample]:
+    """Of a metric with one label."""
     for key, value in sorted(dict(values).items()):
         yield {label: key}, float(value)
 
@@ -69,15 +72,38 @@ def _last_message_s(sources: Sources) -> float | None:
     return None if last_ns is None else last_ns / NS_PER_S
 
 
-METRICS: Final = (
-    Metric(
-        "kflow_build_info", "gauge", "Always 1; the version is in the label.",
-        lambda _: [({"version": kflow.__version__}, 1.0)], ("version",),
-    ),
+def of_the_process(began_s: Callable[[S], float]) -> tuple[Metric[S], ...]:
+    """What every service of kflow tells. `began_s`: Unix time."""
+    return (
+        Metric("process_cpu_seconds_total", "counter", "CPU time of the process.", lambda _: one(time.process_time())),
+        Metric("process_resident_memory_bytes", "gauge", "Memory of the process; its peak where /proc is absent.",
+               lambda _: one(_resident_bytes())),
+        Metric("process_open_fds", "gauge", "Open file descriptors; absent where /proc is.",
+               lambda _: one(_open_files())),
+        Metric("process_max_fds", "gauge", "Limit of open file descriptors.",
+               lambda _: one(resource.getrlimit(resource.RLIMIT_NOFILE)[0])),
+        Metric("process_start_time_seconds", "gauge", "Unix time when the session, or the run, began.",
+               lambda s: one(began_s(s))),
+    )  # fmt: skip
+
+
+def build_info() -> Metric[S]:
+    """The version."""
+    return Metric(
+        "kflow_build_info",
+        "gauge",
+        "Always 1; the version is in the label.",
+        lambda _: [({"version": kflow.__version__}, 1.0)],
+        ("version",),
+    )
+
+
+METRICS: Final[tuple[Metric[Sources], ...]] = (
+    build_info(),
     Metric("kflow_ws_connected", "gauge", "1 while a connection to the venue stands.",
-           lambda s: _one(s.service.feed.connected)),
+           lambda s: one(s.service.feed.connected)),
     Metric("kflow_ws_messages_total", "counter", "Frames received, by kind of event.",
-           lambda s: _each("type", by_type(s.service.recorder.messages)), ("type",)),
+           lambda s: each("type", by_type(s.service.recorder.messages)), ("type",)),
     Metric("kflow_ws_message_age_seconds", "histogram", "Venue's stamp to our receipt, of one delta per socket read.",
            lambda s: s.service.recorder.age_s),
     Metric("kflow_ws_handle_seconds", "histogram",
@@ -85,54 +111,52 @@ METRICS: Final = (
            lambda s: s.service.recorder.handle_s),
     Metric("kflow_ws_reconnects_total", "counter",
            "Connections after the first, by what the one before ended for: " + ", ".join(Ending) + ".",
-           lambda s: _each("reason", {str(e): s.service.feed.reconnects_by[e] for e in Ending}), ("reason",)),
+           lambda s: each("reason", {str(e): s.service.feed.reconnects_by[e] for e in Ending}), ("reason",)),
     Metric("kflow_ws_last_message_timestamp_seconds", "gauge", "Unix time of the last frame; absent before the first.",
-           lambda s: _one(_last_message_s(s))),
+           lambda s: one(_last_message_s(s))),
     Metric("kflow_book_gaps_total", "counter", "Holes and faults found in the feed, by kind.",
-           lambda s: _each("kind", s.service.recorder.gaps), ("kind",)),
+           lambda s: each("kind", s.service.recorder.gaps), ("kind",)),
     Metric("kflow_book_missing_messages_total", "counter", "Frames that sequence gaps tell of.",
-           lambda s: _one(s.service.recorder.missing)),
+           lambda s: one(s.service.recorder.missing)),
     Metric("kflow_book_resyncs_total", "counter", "Snapshots that made a stale book live again.",
-           lambda s: _one(s.service.recorder.resyncs)),
+           lambda s: one(s.service.recorder.resyncs)),
     Metric("kflow_books", "gauge", "Books by state: live, stale (a gap is open), invalid (no snapshot yet).",
-           lambda s: _each("state", s.service.books.counts()), ("state",)),
+           lambda s: each("state", s.service.books.counts()), ("state",)),
     Metric("kflow_journal_bytes_total", "counter", "Bytes appended to the journal.",
-           lambda s: _one(s.service.recorder.journal_bytes)),
+           lambda s: one(s.service.recorder.journal_bytes)),
     Metric("kflow_journal_lag_messages", "gauge", "Messages in the journal and not yet in the tables.",
-           _written(lambda w: _one(w.lag_messages))),
+           _written(lambda w: one(w.lag_messages))),
     Metric("kflow_db_connected", "gauge", "1 while the writer has a connection to the database.",
-           _written(lambda w: _one(w.connected))),
+           _written(lambda w: one(w.connected))),
     Metric("kflow_db_rows_total", "counter", "Rows committed, by table.",
-           _written(lambda w: _each("table", w.rows)), ("table",)),
+           _written(lambda w: each("table", w.rows)), ("table",)),
     Metric("kflow_db_sampled_out_total", "counter", "Deltas that sampling left out of the table; the journal has them.",
-           _written(lambda w: _one(w.sampled))),
+           _written(lambda w: one(w.sampled))),
     Metric("kflow_db_lag_seconds", "gauge", "For how long the oldest message without a row has waited; 0 without one.",
-           _written(lambda w: _one(w.lag_s))),
+           _written(lambda w: one(w.lag_s))),
     Metric("kflow_db_errors_total", "counter", "Failures of the database, by class; each is retried.",
-           _written(lambda w: _each("class", w.errors)), ("class",)),
+           _written(lambda w: each("class", w.errors)), ("class",)),
     Metric("kflow_dropped_total", "counter",
            "Socket reads that could not be kept; each ends in a gap row. Must stay 0: alert above it.",
-           lambda s: _each("where", {"journal": s.service.recorder.journal_errors}), ("where",)),
-    Metric("kflow_web_clients", "gauge", "Clients of /rl/ws.", lambda s: _one(s.broadcast.clients)),
+           lambda s: each("where", {"journal": s.service.recorder.journal_errors}), ("where",)),
+    Metric("kflow_web_clients", "gauge", "Clients of /rl/ws.", lambda s: one(s.broadcast.clients)),
     Metric("kflow_web_clients_dropped_total", "counter", "Clients of /rl/ws that did not read and were dropped.",
-           lambda s: _one(s.broadcast.dropped)),
-    Metric("process_cpu_seconds_total", "counter", "CPU time of the process.", lambda _: _one(time.process_time())),
-    Metric("process_resident_memory_bytes", "gauge", "Memory of the process; its peak where /proc is absent.",
-           lambda _: _one(_resident_bytes())),
-    Metric("process_open_fds", "gauge", "Open file descriptors; absent where /proc is.", lambda _: _one(_open_files())),
-    Metric("process_max_fds", "gauge", "Limit of open file descriptors.",
-           lambda _: _one(resource.getrlimit(resource.RLIMIT_NOFILE)[0])),
-    Metric("process_start_time_seconds", "gauge", "Unix time when the session began.",
-           lambda s: _one(s.service.recorder.started_ns / NS_PER_S)),
+           lambda s: one(s.broadcast.dropped)),
+    *of_the_process(lambda s: s.service.recorder.started_ns / NS_PER_S),
 )  # fmt: skip
 
 
 def render(sources: Sources) -> str:
-    """All metrics as Prometheus text."""
-    return "".join(line + "\n" for metric in METRICS for line in _lines(metric, metric.read(sources)))
+    """All metrics of a recorder as Prometheus text."""
+    return rendered(METRICS, sources)
 
 
-def _lines(metric: Metric, read: Iterable[Sample] | Histogram) -> Iterator[str]:
+def rendered(metrics: Sequence[Metric[S]], sources: S) -> str:
+    """Metrics as Prometheus text."""
+    return "".join(line + "\n" for metric in metrics for line in _lines(metric, metric.read(sources)))
+
+
+def _lines(metric: Metric[S], read: Iterable[Sample] | Histogram) -> Iterator[str]:
     yield f"# HELP {metric.name} {metric.about}"
     yield f"# TYPE {metric.name} {metric.kind}"
     if isinstance(read, Histogram):
@@ -180,18 +204,25 @@ def _open_files() -> int | None:
 
 def document() -> str:
     """docs/metrics.md."""
-    rows = (
-        f"| `{m.name}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels) or '—'} | {m.about} |"
-        for m in METRICS
-    )
+    from kflow.web.actor import METRICS as ACTORS
+
     return (
         "# Metrics\n\n"
         "`GET /metrics` answers in Prometheus' text format. No metric has a label per market: with thousands of\n"
         "markets that would be the largest part of anyone's time series. A value that is not known yet is absent,\n"
         "never 0.\n\n"
-        "| name | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"## Of `kflow ingest`\n{_table(METRICS)}\n"
+        f"## Of `kflow actor`\n{_table(ACTORS)}\n"
         "This page is written by `python -m kflow.web.metrics > docs/metrics.md`.\n"
     )
+
+
+def _table(metrics: Sequence[Metric[S]]) -> str:
+    rows = (
+        f"| `{m.name}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels) or '—'} | {m.about} |\n"
+        for m in metrics
+    )
+    return "| name | kind | labels | meaning |\n|---|---|---|---|\n" + "".join(rows)
 
 
 if __name__ == "__main__":

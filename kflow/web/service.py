@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from kflow.act.pulse import DISABLED, Sign
 from kflow.clock import Clock
 from kflow.kalshi.feed import FeedStatus
 from kflow.record.books import Books
@@ -28,6 +29,8 @@ class Service:
     draining: Callable[[], bool] = lambda: False
     # None until the database has been reached once.
     writer: Callable[[], WriterStatus | None] = lambda: None
+    # What the data folder tells of an actor. Called on the loop's thread; returns at once.
+    actor: Callable[[], Sign] = lambda: Sign(DISABLED, (), None, None)
     # The number the database gave the session; None until it did.
     session_number: Callable[[], int | None] = lambda: None
     # Tickers that are recorded; the first is what /rl/orderbook/snapshot shows unasked.
