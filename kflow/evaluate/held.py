@@ -11,6 +11,7 @@ import numpy as np
 
 from kflow.errors import UsageError
 from kflow.evaluate.outcome import Market
+from kflow.evaluate.timeline import Timeline
 from kflow.rl.dataset import Dataset, build
 from kflow.rl.episodes import Episode, cut
 from kflow.sim.cache import digest
@@ -44,6 +45,11 @@ class Held:
             for number, tape in enumerate(self.tapes)
         )
 
+    @cached_property
+    def timeline(self) -> Timeline:
+        """Best prices of all spans."""
+        return Timeline(self.dataset.spans, self.tapes, self.where)
+
     def under(self, model: FillModel) -> Dataset:
         """The same data, filled by another model."""
         groups = tuple(
@@ -63,7 +69,9 @@ class Held:
             raise UsageError("there is nothing to be judged on", hint="give sessions that the policy has not seen")
         if most is not None and len(found) > most:
             found = [found[round(place)] for place in np.linspace(0, len(found) - 1, most)]
-        return replace(self, episodes=tuple(found))
+        chosen = replace(self, episodes=tuple(found))
+        chosen.__dict__["timeline"] = self.timeline  # the same, and costly
+        return chosen
 
     def start_us(self, episode: Episode) -> int:
         """When an episode begins."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,23 +10,12 @@ from numpy.typing import NDArray
 from kflow.evaluate.held import Held
 from kflow.evaluate.outcome import MARKOUTS, Episodes, Fills, Orders
 from kflow.sim import kernel
-from kflow.sim.study import MARKOUTS as STUDIED
-from kflow.sim.study import markouts, mids
-from kflow.sim.tape import Tape
 from kflow.units import DOLLAR
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
 _MOST: Final = 2**40  # orders of an episode
-assert MARKOUTS == STUDIED
-
-
-class _Touch(NamedTuple):
-    """Best prices of the YES axis at some moments, 1e-4 dollar; -1 where nobody quotes."""
-
-    bid: I64
-    ask: I64
 
 
 def read(log: I64, of: I64, held: Held, episodes: Episodes) -> tuple[Orders, Fills]:
@@ -60,7 +49,7 @@ def _orders(
     first_us = np.full(count, -1, np.int64)
     backwards = np.arange(len(fills.order))[::-1]
     first_us[fills.order[backwards]] = fills.us[backwards]
-    touch, mid = _touch(held, episode, at), _mids(held, episode, at, side)
+    touch, mid = held.timeline.at(_spans(held, episode), at), _mids(held, episode, at, side)
     yes = _prices(held, episode, first[:, kernel.L_COL])
     return Orders(
         episode=episode,
@@ -85,9 +74,8 @@ def _orders(
 def _fills(log: I64, order: I64, episode: I64, maker: NDArray[np.bool_], held: Held) -> Fills:
     side, us = log[:, kernel.L_SIDE], log[:, kernel.AT]
     price = _own(_prices(held, episode, log[:, kernel.L_COL]), side)
-    later = np.full((len(us), len(MARKOUTS)), np.nan)
-    for rows, tape, stretch in _by_stretch(held, episode):
-        later[rows] = markouts(tape, stretch, us[rows], side[rows], price[rows])
+    marks = [_mids(held, episode, us + seconds * 1_000_000, side) for seconds in MARKOUTS]
+    later = (np.stack(marks, axis=1) - price[:, None]) / 100
     tape_of = np.array([held.where[played.span][0] for played in held.episodes], np.int64)
     value = np.array([market.value for market in held.markets], np.int64)[tape_of][episode]
     paid = np.where(side == 0, value, DOLLAR - value)
@@ -117,44 +105,25 @@ def _own(yes: I64, side: I64) -> I64:
     return np.where((side == 0) | (yes < 0), yes, DOLLAR - yes)
 
 
-def _by_stretch(held: Held, episode: I64) -> list[tuple[I64, Tape, int]]:
-    """Rows by the stretch of a tape that their episode lies on."""
-    span = np.array([played.span for played in held.episodes], np.int64)[episode]
-    order = np.argsort(span, kind="stable")
-    edges = np.flatnonzero(np.diff(span[order], prepend=-1))
-    found = []
-    for rows in np.split(order, edges[1:]) if len(order) else []:
-        tape, stretch = held.where[int(span[rows[0]])]
-        found.append((rows, held.tapes[tape], stretch))
-    return found
+def _spans(held: Held, episode: I64) -> I64:
+    """The span that each row's episode lies on."""
+    return np.array([played.span for played in held.episodes], np.int64)[episode]
 
 
 def _prices(held: Held, episode: I64, column: I64) -> I64:
     """YES prices of columns; -1 where there is none."""
+    groups = np.array([span.group for span in held.dataset.spans], np.int64)[_spans(held, episode)]
     found = np.full(len(column), -1, np.int64)
-    for rows, tape, _ in _by_stretch(held, episode):
-        price, at = tape.arrays.price, column[rows]
+    for number, group in enumerate(held.dataset.groups):
+        rows = np.flatnonzero(groups == number)
+        price, at = group.market.price, column[rows]
         known = (at >= 0) & (at < len(price))
         found[rows] = np.where(known, price[np.clip(at, 0, len(price) - 1)], -1)
     return found
 
 
-def _touch(held: Held, episode: I64, us: I64) -> _Touch:
-    found = _Touch(np.full(len(us), -1, np.int64), np.full(len(us), -1, np.int64))
-    for rows, tape, stretch in _by_stretch(held, episode):
-        begin, behind = tape.arrays.bounds[stretch]
-        at = begin + np.searchsorted(tape.arrays.us[begin:behind], us[rows], side="right") - 1
-        top, price = tape.arrays.top[at].astype(np.int64), tape.arrays.price
-        bid, ask = top[:, 0], top[:, 1]
-        found.bid[rows] = np.where(bid >= 0, price[np.maximum(bid, 0)], -1)
-        found.ask[rows] = np.where(ask < len(price), price[np.minimum(ask, len(price) - 1)], -1)
-    return found
-
-
 def _mids(held: Held, episode: I64, us: I64, side: I64) -> F64:
-    """The own side's, 1e-4 dollar; NaN where a side does not quote."""
-    twice = np.full(len(us), np.nan)
-    for rows, tape, stretch in _by_stretch(held, episode):
-        twice[rows] = mids(tape, stretch, us[rows])
+    """The own side's, 1e-4 dollar; NaN where a side does not quote, or nothing is recorded."""
+    twice = held.timeline.at(_spans(held, episode), us).twice_mid
     own: F64 = np.where(side == 0, twice, 2 * DOLLAR - twice) / 2
     return own
