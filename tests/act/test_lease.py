@@ -159,7 +159,7 @@ def test_only_one_of_many_gets_it(actor: Actor) -> None:
     assert sorted(got) == [0] * 7 + [1]
 
 
-def test_it_is_lost_when_it_is_not_renewed_in_time(actor: Actor, clock: Clock) -> None:
+def test_it_is_lost_when_it_is_not_renewed_in_time(actor: Actor, conn: Connection, clock: Clock) -> None:
     lease = actor()
     lease.acquire()
     clock.advance(TTL_S - 1)
@@ -167,9 +167,11 @@ def test_it_is_lost_when_it_is_not_renewed_in_time(actor: Actor, clock: Clock) -
     lease.renew()
     clock.advance(TTL_S)
     assert not lease.held
+    until = conn.execute("SELECT expires_at FROM rl_actor_leases").fetchone()
     with pytest.raises(LeaseLost, match="not renewed in time"):
         lease.renew()
     assert not lease.held
+    assert conn.execute("SELECT expires_at FROM rl_actor_leases").fetchone() == until  # others need not wait longer
 
 
 def test_a_step_of_the_wall_clock_is_nothing(actor: Actor, clock: Clock) -> None:
