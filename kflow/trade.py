@@ -217,6 +217,7 @@ async def _service(
         clock=clock,
         group=lambda _: link.service.group if link.service else None,
         may_send=lambda market: link.actor.may_send(market) if link.actor else False,
+        leaving=lambda market: link.actor.leaving(market) if link.actor else None,
         heard=link.heard,
     )
     actor = Actor(

@@ -22,12 +22,16 @@ from kflow.act.seat import Seat, Seen, Wish
 from kflow.act.stakes import Stake
 from kflow.act.standing import Standing, StandingFile
 from kflow.act.strategies import Chosen
-from kflow.clock import Clock
+from kflow.clock import NS_PER_S, Clock
 from kflow.errors import KflowError
 from kflow.policy.actions import CANCEL_ALL, HOLD, Action
 
 _log = logging.getLogger(__name__)
 _DAY_US: Final = 86_400_000_000
+# Refusals that hold for every market, and those that hold for one: no order leaves for a while.
+_PAUSES: Final = frozenset({"trading_paused", "exchange_paused"})
+_CLOSED: Final = frozenset({"market_inactive"})
+_PAUSE_NS: Final = 5 * NS_PER_S
 # After so many decisions in a row that no policy could be asked for, its market is halted.
 _PATIENCE: Final = 20
 
@@ -115,23 +119,27 @@ class Actor:
         self._epoch, self._cash, self._clock, self._diary = epoch, cash, clock, diary
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: dict[str, int] = {}
+        self._paused: dict[str, int] = {}  # until when, monotonic
         self._looked: dict[str, int] = {}  # when the book was looked at, of an order that is about to leave
 
     def may_send(self, market: str) -> bool:
         """The very last look before an order leaves: halted, or the lease lost, by anybody, up to this moment."""
-        if self.standing.of(market).standing is Standing.HALTED or self._epoch() is None:
-            return False
+        return self.standing.of(market).standing is not Standing.HALTED and self._epoch() is not None
+
+    def leaving(self, market: str) -> None:
+        """An order leaves now: note how old the look at its book is."""
         looked_ns = self._looked.pop(market, None)
         if looked_ns is not None:
             self.tally.latency_us.append((self._clock.mono_ns() - looked_ns) // 1000)
             del self.tally.latency_us[:-10_000]
-        return True
 
     def heard(self, order: Order, fill: Fill) -> None:
         """A fill was booked."""
         market = order.intent.market
         self.tally.fills += 1
         self.pace.filled(self._now_us())
+        if market not in self.stakes:
+            return  # an earlier run's, in a market that this one does not trade
         self.stakes[market] = self.stakes[market].after(order.intent.side, fill.price, fill.size, fill.fee)
 
     def lower(self, limits: Limits) -> tuple[str, ...]:
@@ -147,7 +155,7 @@ class Actor:
         seat = self.seats[market]
         live, mono_ns = seat.market, self._clock.mono_ns()
         orders = self.desk.open(market)
-        if not live.valid or self.desk.busy(market):
+        if not live.valid or self.desk.busy(market) or mono_ns < self._paused.get(market, 0):
             self.tally.waits += 1
             return None
         seen = seat.look(orders, mono_ns)
@@ -187,7 +195,8 @@ class Actor:
         if wish.refusal:
             return self._decided(seat, seen, action, wish, wish.refusal, None)
         intent = self._intent(seat, seen, action, wish)
-        denial = check(intent, self._facts(seat, seen, intent, orders, mono_ns), self.limits)
+        # By now: a policy that thought for long decided on what is old.
+        denial = check(intent, self._facts(seat, seen, intent, orders, self._clock.mono_ns()), self.limits)
         self.tally.guard.count(denial)
         if denial is not None:
             self._on_denial(denial)
@@ -248,7 +257,7 @@ class Actor:
             verified=True,
             position=seat.purse.position,
             own=[Open(o.intent.side, o.intent.price, o.left) for o in orders],
-            orders=sum(not order.over for order in self.desk.orders.values()),
+            orders=sum(1 for _ in self.desk.live()),
             cash=self._cash(),
             market_risk=risks[market],
             event_risk=sum(risks[name] for name in of_event),
@@ -274,6 +283,9 @@ class Actor:
             _log.error("an order was not sent: %s", error)
             self._halt(f"orders cannot be stored: {error}", None)
             return
+        if order.state is State.REFUSED:
+            closed = self.seats if order.reason in _PAUSES else (intent.market,) if order.reason in _CLOSED else ()
+            self._paused |= dict.fromkeys(closed, self._clock.mono_ns() + _PAUSE_NS)
         if order.state is State.RESTING:
             orders = self.desk.open(intent.market)
             seat.joined(order, orders, seat.market.now_us(self._clock.mono_ns()))

@@ -22,8 +22,8 @@ from kflow.market.times import US_PER_S
 # How often an account that trades meanwhile is read anew, and the pause in between: reads lag by up to a second.
 _TRIES: Final = 5
 _PAUSE_S: Final = 0.3
-# Older orders than this that ended are not looked for.
-_LIFE_US: Final = 86_400 * US_PER_S
+# Older orders than this that ended are not looked for. Ours live a minute or two.
+_LIFE_US: Final = 600 * US_PER_S
 
 
 class _Holding(NamedTuple):
@@ -87,7 +87,7 @@ class KalshiVenue:
     async def truth(self, since_us: int) -> Truth:
         """Read again where the account traded meanwhile; Unclear where it would not rest.
 
-        Of orders that ended since, those that were older than a day by then are left out: `find` still has them.
+        Of orders that ended since, those that were older than ten minutes by then are left out: `find` still has them.
         """
         with _read():
             for attempt in range(_TRIES):

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from kflow.clock import NS_PER_S, Clock
 from kflow.kalshi.protocol import FeedProtocol
 from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, Other, Side, Trade
 from kflow.market.fees import FeeSchedule
 from kflow.market.grid import Grid
-from kflow.market.times import venue_us
+from kflow.market.times import US_PER_S, venue_us
 from kflow.policy.view import MarketView
 from kflow.session.chunks import MarketFacts
 from kflow.units import DOLLAR, Price
@@ -27,6 +30,19 @@ _GROUP_IDLE_NS: Final = NS_PER_S // 200
 MARKET_CHANNELS: Final = ("orderbook_delta", "trade")
 OPEN_CHANNELS: Final = ("market_lifecycle_v2",)
 PRIVATE_CHANNELS: Final = ("fill", "user_orders")
+_ENDS: Final = frozenset({"deactivated", "determined", "settled"})
+_STARTS: Final = frozenset({"activated"})
+_log = logging.getLogger(__name__)
+
+
+class _News(msgspec.Struct):
+    market_ticker: str
+    event_type: str
+    close_ts: int | None = None
+
+
+class _Message(msgspec.Struct):
+    msg: _News
 
 
 @dataclass(slots=True)
@@ -40,6 +56,7 @@ class LiveMarket:
     view: MarketView
     valid: bool = False
     active: bool = True
+    regridded: bool = False  # its prices are not those that we began with: nobody can trade it before a restart
     version: int = 0
     us: int = 0
     last: int | None = None  # YES price of the last trade
@@ -188,14 +205,42 @@ class LiveBooks:
         elif kind is Trade:
             self._trade(event, mono_ns)  # type: ignore[arg-type]
         elif kind is Other:
+            self._heed(event)  # type: ignore[arg-type]
             self._other(event)  # type: ignore[arg-type]
+
+    def _heed(self, event: Other) -> None:
+        """What the venue says of a market's life."""
+        if event.kind != OPEN_CHANNELS[0]:
+            return
+        try:
+            news = msgspec.json.decode(event.raw, type=_Message).msg
+        except msgspec.MsgspecError as error:
+            _log.warning("news of a market cannot be read: %s", error)
+            return
+        market = self.markets.get(news.market_ticker)
+        if market is None:
+            return
+        if news.event_type in _ENDS:
+            market.active = False
+        elif news.event_type in _STARTS:
+            market.active = not market.regridded
+        elif news.event_type == "close_date_updated" and news.close_ts is not None:
+            market.close_us = news.close_ts * US_PER_S
+            market.view.closes(market.close_us)
+        elif news.event_type == "price_level_structure_updated":
+            self._regrid(market)
+
+    def _regrid(self, market: LiveMarket) -> None:
+        _log.error("%s has other prices now: it is not traded before a restart", market.facts.ticker)
+        market.regridded, market.active, market.valid = True, False, False
+        self._open.pop(market.facts.ticker, None)
 
     def _delta(self, event: BookDelta, mono_ns: int) -> None:
         market = self.markets.get(event.market)
         if event.venue_ts != self._group or event.venue_ts is None:
             self._end_group()
             self._group = event.venue_ts
-        if market is None or not market.valid:
+        if market is None or not market.valid or market.regridded:
             return
         if event.size is None:
             market.valid = False
@@ -209,9 +254,12 @@ class LiveBooks:
 
     def _snapshot(self, event: BookSnapshot, mono_ns: int) -> None:
         market = self.markets.get(event.market)
-        if market is None:
+        if market is None or market.regridded:
             return
         self._open.pop(event.market, None)
+        if any(price not in market.grid for price in (*dict(event.yes), *(DOLLAR - p for p in dict(event.no)))):
+            self._regrid(market)
+            return
         bids, asks = [0] * len(market.prices), [0] * len(market.prices)
         for price, size in event.yes:
             bids[market.column(price)] = size

@@ -30,6 +30,10 @@ _RECONCILE_S: Final = 60.0
 _RENEW_S: Final = 2.0
 _LOOK_S: Final = 0.05  # how soon a halt from outside is seen, while nothing is decided
 _START_TRIES: Final = 10
+# At the end, for as long as an order whose sending brought no answer may be under way.
+_END_TRIES: Final = 15
+_END_PAUSE_S: Final = 1.0
+_GROUP_S: Final = 1.0  # how long is waited for the venue to stop a group, before it is asked again
 
 
 class Known(Protocol):
@@ -89,12 +93,13 @@ class Service:
 
     def cash(self) -> int | None:
         """Free at the venue: what is there, less what open orders could come to cost. None before it is known."""
-        if not self.state.ready:
+        if not self.state.ready or self.group is None:
             return None
+        seats = self.actor.seats
         held = sum(
-            self.actor.seats[order.intent.market].purse.most(order.intent.price, order.left)
-            for order in self.desk.orders.values()
-            if not order.over
+            seats[order.intent.market].purse.most(order.intent.price, order.left)
+            for order in self.desk.live()
+            if order.intent.market in seats
         )
         return self.account.cash - held
 
@@ -119,7 +124,8 @@ class Service:
 
     def told(self, fills: Sequence[VenueFill], ended: Sequence[VenueOrder]) -> None:
         """Fills, and orders that ended, which a venue of this process tells of at once."""
-        for told in (*fills, *ended):
+        news: list[VenueFill | VenueOrder] = [*fills, *ended]
+        for told in news:
             if not self._news.full():
                 self._news.put_nowait(told)
 
@@ -127,40 +133,54 @@ class Service:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until the lease is lost. What rests is cancelled at the end."""
-        await self._begin()
-        tasks = [
-            asyncio.create_task(job, name=name)
-            for name, job in (
-                ("feed", self._feeding()),
-                ("decide", self.actor.decide(stop)),
-                ("fills", self._hearing()),
-                ("poll", self._every(self._poll_s, self._poll)),
-                ("renew", self._every(_RENEW_S, self.actor.renew)),
-                ("look", self._every(1.0, self._look)),
-                ("reconcile", self._every(_RECONCILE_S, self.reconcile)),
-                ("standing", self._every(_LOOK_S, self._sweep)),
-                ("lease", self.lease.keep()),
-                ("stop", stop.wait()),
-            )
-        ]
+        keeping = asyncio.create_task(self.lease.keep(), name="lease")
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # raises what ended it
+            await self._begin()
+            await self._until(stop, keeping)
         except LeaseLost as error:
             self._halt(str(error), None)
             raise
         finally:
             self.state.ended = "stopped" if stop.is_set() else "it failed"
             stop.set()
-            for task in tasks:
+            try:
+                await self._end()
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                self.lease.release()
+
+    async def _until(self, stop: asyncio.Event, keeping: asyncio.Task[None]) -> None:
+        """Trade until stopped, or until a part of it fails: raises what it raised."""
+        tasks = [
+            keeping,
+            *(
+                asyncio.create_task(job, name=name)
+                for name, job in (
+                    ("feed", self._feeding()),
+                    ("decide", self.actor.decide(stop)),
+                    ("fills", self._hearing()),
+                    ("poll", self._every(self._poll_s, self._poll)),
+                    ("renew", self._every(_RENEW_S, self.actor.renew)),
+                    ("look", self._every(1.0, self._look)),
+                    ("reconcile", self._every(_RECONCILE_S, self.reconcile)),
+                    ("standing", self._every(_LOOK_S, self._sweep)),
+                    ("stop", stop.wait()),
+                )
+            ),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what ended it
+        finally:
+            for task in tasks[1:]:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end()
+            await asyncio.gather(*tasks[1:], return_exceptions=True)
 
     async def _begin(self) -> None:
         """Ask the venue what there is before anything else. Raises Unclear where it would not say."""
-        self._began_us = self._clock.wall_ns() // 1000
+        self._began_us = self._now_us()
         known = await asyncio.to_thread(self._log.known, self.venue.name)
         self._intents = {mine: order.intent for mine, order in known.items()}
         truth = await self._truth(self._began_us - _BEFORE_US)
@@ -169,25 +189,44 @@ class Service:
             held = truth.positions.get(market, 0)
             seat.purse.hold(held)
             self.actor.stakes[market] = Stake(held, None if held else 0)
-        await self._compare(truth)
-        self.group = await self.venue.open_group(
-            max(self.actor.limits.fills_per_minute, 1) * self.actor.limits.order_size
-        )
-        self._groups.add(self.venue.name, self.group, self._began_us)
+        await self._compare(truth, booked=True)
+        await self._open_group()
         self.state.ready = True
+
+    async def _open_group(self) -> None:
+        """A new one: what was triggered takes no orders any more."""
+        limits = self.actor.limits
+        group = await self.venue.open_group(max(limits.fills_per_minute, 1) * limits.order_size)
+        self._groups.add(self.venue.name, group, self._now_us())
+        self.group = group
 
     async def _end(self) -> None:
         """Nothing of ours is left to rest, and the next actor need not wait."""
+        if not self.state.ready:
+            return
+        await self._close_group()
         await self.actor.drained()
-        if self.lease.held or self.lease.lost == "it was given back":
-            for market in self.actor.seats:
-                await self.desk.cancel(market)
+        await self._settle()
+        self._tick()
+
+    async def _settle(self) -> None:
+        """Cancel and ask until nothing of ours is open, for as long as an order may be under way."""
+        for attempt in range(_END_TRIES):
+            if attempt:
+                await self._clock.sleep(_END_PAUSE_S)
             try:
-                await self.reconcile()
+                await self.desk.sweep()
+                await self.desk.look()
+                if self.lease.held:
+                    await self.reconcile()
+                else:  # another's orders are none of our business
+                    await self.desk.hear((await self.venue.truth(self._since_us())).fills)
             except KflowError as error:
                 _log.warning("the last look at the venue failed: %s", error)
-        self._tick()
-        self.lease.release()
+                continue
+            if not any(True for _ in self.desk.live()):
+                return
+        _log.error("%d orders may still be open at the venue: kflow kill", sum(1 for _ in self.desk.live()))
 
     async def _feeding(self) -> None:
         await self._feed()
@@ -215,9 +254,11 @@ class Service:
 
     async def _poll(self) -> None:
         """Ask for fills while any order may have one."""
-        if any(not order.over for order in self.desk.orders.values()) or self.desk.strays:
+        if self.desk.strays or any(True for _ in self.desk.live()):
             truth = await self.venue.truth(self._since_us())
             await self.desk.hear(truth.fills)
+            if self.desk.strays:  # somebody else trades for this account, or a fill came before its order's answer
+                await self._compare(truth)
 
     async def _look(self) -> None:
         await self.desk.look()
@@ -229,13 +270,27 @@ class Service:
         halted = self._standing.now().overall.standing is Standing.HALTED
         if not halted:
             self._swept = False
+            if self.group is None:
+                await self._open_group()
             return
-        resting = [order for order in self.desk.orders.values() if not order.over]
-        if resting or not self._swept:
+        if not self._swept:
             self._swept = True
-            for market in self.actor.seats:
-                await self.desk.cancel(market)
             self._alert("critical", "halted", self._standing.now().overall.reason)
+        await asyncio.gather(self._close_group(), self.desk.sweep())
+
+    async def _close_group(self) -> None:
+        """The venue cancels what is in it, and takes nothing that is still under way."""
+        if self.group is None:
+            return
+        try:
+            async with asyncio.timeout(_GROUP_S):
+                await self.venue.trigger_group(self.group)
+        except Refused:
+            pass  # what is not there takes no orders
+        except (Unclear, TimeoutError) as error:
+            _log.warning("the order group could not be stopped: %s", error or "no answer")
+            return
+        self.group = None
 
     # The venue's truth.
 
@@ -243,20 +298,19 @@ class Service:
         """Compare all that we believe with what the venue says. What differs."""
         return await self._compare(await self.venue.truth(self._since_us()))
 
-    async def _compare(self, truth: Truth) -> Sequence[Difference]:
-        outcome = self._outcome(truth, None)
+    async def _compare(self, truth: Truth, *, booked: bool = False) -> Sequence[Difference]:
+        before = dict(self.desk.orders)
+        outcome = self._outcome(before, truth, None)
         if outcome.ask:
             answers = {mine: await self.desk.ask(mine) for mine in outcome.ask}
             found = {mine: order for mine, (answered, order) in answers.items() if answered}
-            outcome = self._outcome(truth, found)
-        await self.desk.believe(outcome.orders)
-        self.account = outcome.account
-        self._external = outcome.external
-        for order in outcome.cancel:
-            try:
-                await self.venue.cancel(order.venue_id, order.market)
-            except (Gone, Refused, Unclear) as error:
-                _log.warning("an order that was left over could not be cancelled: %s", error)
+            before = dict(self.desk.orders)
+            outcome = self._outcome(before, truth, found)
+        # All at one moment: what is heard while this is written down is booked on top of it.
+        self.account, self._external = outcome.account, outcome.external
+        self.desk.settled(truth.fills)
+        await self.desk.believe(outcome.orders, before, booked=booked)
+        await asyncio.gather(*map(self._cancel, outcome.cancel))
         for market, why in outcome.halts.items():
             self._halt(why, market)
         for difference in outcome.differences:
@@ -266,9 +320,21 @@ class Service:
         self.state.differences = (self.state.differences + outcome.differences)[-1000:]
         return outcome.differences
 
-    def _outcome(self, truth: Truth, found: Mapping[str, VenueOrder | None] | None) -> Outcome:
+    async def _cancel(self, order: VenueOrder) -> None:
+        """One that is not to be there."""
+        try:
+            await self.venue.cancel(order.venue_id, order.market)
+        except (Gone, Refused, Unclear) as error:
+            _log.warning("an order that was left over could not be cancelled: %s", error)
+        held = self.desk.orders.get(order.mine)
+        if held is not None and held.venue_id == order.venue_id:
+            await self.desk.look_up(order.mine)
+
+    def _outcome(
+        self, orders: Mapping[str, Order], truth: Truth, found: Mapping[str, VenueOrder | None] | None
+    ) -> Outcome:
         belief = Belief(
-            orders=dict(self.desk.orders),
+            orders=orders,
             account=self.account,
             epoch=self.lease.epoch,
             intents=self._intents,
@@ -278,8 +344,11 @@ class Service:
 
     def _since_us(self) -> int:
         """Before the first order that is not over."""
-        open_since = [order.intent.decided_us for order in self.desk.orders.values() if not order.over]
-        return min([self._clock.wall_ns() // 1000, *open_since]) - _BEFORE_US
+        open_since = [order.intent.decided_us for order in self.desk.live()]
+        return min([self._now_us(), *open_since]) - _BEFORE_US
+
+    def _now_us(self) -> int:
+        return self._clock.wall_ns() // 1000
 
     async def _truth(self, since_us: int) -> Truth:
         """At the start nothing is believed without it. Raises Unclear."""
@@ -297,6 +366,6 @@ class Service:
         _log.error("halted%s: %s", f" in {market}" if market else "", why)
         self._alert("critical", f"halt-{market or 'all'}", why)
         try:
-            self._standing.halt(why, self._clock.wall_ns() // 1000, market)
+            self._standing.halt(why, self._now_us(), market)
         except KflowError as error:
             _log.error("%s", error)

@@ -34,6 +34,10 @@ class MarketView:
         self.bid, self.ask = -1, len(self._prices)  # columns of the touch; these where nobody quotes
         self._bought = self._sold = self._trades = 0
 
+    def closes(self, us: int) -> None:
+        """The venue has moved the market's close."""
+        self._close_us = us
+
     def begin(self, now_us: int, bids: Sequence[int], asks: Sequence[int]) -> None:
         """A book without a gap begins, sizes by column [C]; what was before is forgotten."""
         self.book = [list(bids), list(asks)]
