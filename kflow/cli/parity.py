@@ -51,6 +51,12 @@ def parity(
     log: Annotated[
         Path | None, typer.Argument(metavar="[LOG]", help="What was sent and what came of it, a JSON object a line.")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="A run of kflow actor, of the tables: its id, the beginning, or last."
+        ),
+    ] = None,
     exchange: Annotated[
         str | None,
         typer.Option("--exchange", metavar="URL", help="Ask this local exchange what came of it, over REST."),
@@ -87,13 +93,15 @@ def parity(
 ) -> None:
     """Explain what a live run earned, order by order, by what the simulator says it would have.
 
-    The log is a file, or what an exchange tells. Given both, the exchange says what came of orders, and the file when
-    they were sent and which were refused.
+    The log is a file, a run of the actor, or what an exchange tells. Given one of the former and the latter, the
+    exchange says what came of orders, and the log when they were sent and which were refused.
     """
     chosen = render.chosen(form, as_json)
     if plot is not None:
         charts.check_plot(plot)
-    told = _told(context, log, exchange, key_id, key, before, cash)
+    _check(log, run, exchange, before, cash, (key_id, key))
+    own = _own(context, log, run)
+    told = _told(own, None if exchange is None else _asked(context, exchange, key_id, key), before, cash)
     if save is not None:
         from kflow.evaluate.parity.log import write_log
 
@@ -139,27 +147,46 @@ def _compare(
 # What is asked for.
 
 
-def _told(
-    context: typer.Context,
-    path: Path | None,
+def _check(
+    log: Path | None,
+    run: str | None,
     exchange: str | None,
-    key_id: str | None,
-    key: Path | None,
     before: Path | None,
     cash: str | None,
-) -> AccountLog:
+    key: tuple[str | None, Path | None],
+) -> None:
     from kflow.errors import UsageError
+
+    if log is None and run is None and exchange is None:
+        raise UsageError(
+            "there is neither a log nor an exchange", hint="kflow parity LOG, --run last, or --exchange URL"
+        )
+    if log is not None and run is not None:
+        raise UsageError("a log and --run both say what was sent", hint="give one of them")
+    if before is not None and cash is not None:
+        raise UsageError("--before and --cash both say what there was", hint="give one of them")
+    if (key[0] is None) != (key[1] is None):
+        raise UsageError("a key needs both its id and its file", hint="--key-id ID --key FILE")
+
+
+def _own(context: typer.Context, path: Path | None, run: str | None) -> AccountLog | None:
+    """What the client wrote down."""
+    from kflow.evaluate.parity.log import read_log
+
+    if run is not None:
+        from kflow import wiring
+        from kflow.evaluate.parity.tables import account_log, find_run
+        from kflow.store.postgres import connect
+
+        with wiring.database(load_settings(context)) as dsn, connect(dsn, autocommit=True) as conn:
+            return account_log(conn, find_run(conn, run))
+    return None if path is None else read_log(path)
+
+
+def _told(own: AccountLog | None, venue: AccountLog | None, before: Path | None, cash: str | None) -> AccountLog:
     from kflow.evaluate.parity.log import read_log
     from kflow.evaluate.parity.merge import combined, since
 
-    if path is None and exchange is None:
-        raise UsageError("there is neither a log nor an exchange", hint="kflow parity LOG, or --exchange URL")
-    if before is not None and cash is not None:
-        raise UsageError("--before and --cash both say what there was", hint="give one of them")
-    if (key_id is None) != (key is None):
-        raise UsageError("a key needs both its id and its file", hint="--key-id ID --key FILE")
-    own = None if path is None else read_log(path)
-    venue = None if exchange is None else _asked(context, exchange, key_id, key)
     told = own if venue is None else venue if own is None else combined(own, venue)
     assert told is not None
     if before is not None:

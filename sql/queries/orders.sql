@@ -122,7 +122,7 @@ SELECT run, venue, strategy, started_ns
 -- The orders of a run that left (or were found at the venue), in the order of storing. Returns: the columns that tables._Row names.
 SELECT o.id, o.client_order_id::text, o.venue_order_id, market.ticker AS market, o.side, o.price_e4 AS price,
        o.size_e2 AS size, o.immediate, o.reduce_only, o.expires_us, o.status, coalesce(o.reason, '') AS reason,
-       o.sent_us, o.answered_us, o.reached_us, o.cancel_sent_us, o.cancel_answered_us, o.ended_us
+       o.decided_us, o.sent_us, o.answered_us, o.reached_us, o.cancel_sent_us, o.cancel_answered_us, o.ended_us
   FROM rl_orders AS o JOIN rl_markets AS market ON market.id = o.market_id
  WHERE o.run = %(run)s AND (o.sent_us IS NOT NULL OR o.venue_order_id IS NOT NULL)
  ORDER BY o.id;

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kflow.evaluate.parity.log import read_log, write_log
+from kflow.evaluate.parity.log import Holding, read_log, write_log
 from kflow.evaluate.parity.merge import combined, since
 from kflow.testing.parity import live_run, trade_at
 from kflow.testing.postgres import Database
@@ -82,6 +82,7 @@ def test_what_cannot_be_asked(kflow: Kflow, run: Path, tmp_path: Path) -> None:
     log, frames = run / "run.jsonl", run / "frames.jsonl"
     refused(kflow("parity"), 2, "neither a log nor an exchange")
     refused(kflow("parity", tmp_path / "none"), 2, "cannot read")
+    refused(kflow("parity", log, "--run", "last"), 2, "a log and --run both say")
     refused(kflow("parity", log, "--before", log, "--cash", "1"), 2, "--before and --cash")
     refused(kflow("parity", log, "--key", log), 2, "both its id and its file")
     refused(kflow("parity", log, "--cash", "much", "--from", frames), 2, "no amount of dollars")
@@ -92,6 +93,24 @@ def test_what_cannot_be_asked(kflow: Kflow, run: Path, tmp_path: Path) -> None:
     unknown = kflow("parity", tmp_path / "orders.jsonl", "--from", frames)
     assert (unknown.code, unknown.out) == (2, "")
     assert "nothing says what the account had before the run" in unknown.err
+
+
+def test_a_run_of_the_actor(kflow: Kflow, database: Database, tmp_path: Path) -> None:
+    refused(kflow("parity", "--run", "last", DATABASE_URL=database.dsn), 2, "there is no run last")
+    with database.connect() as conn:
+        conn.execute(
+            "INSERT INTO rl_actor_runs (run, venue, epoch, strategy, limits, kflow_version, host, started_ns)"
+            " VALUES ('0000abcd-0000-4000-8000-000000000007', 'local', 1, 'x', 'f', '0', 'here', 1)"
+        )
+        conn.execute(
+            "INSERT INTO rl_actor_holdings (run, venue_us, cash_e6, positions)"
+            " SELECT run, us, cash, '{}' FROM rl_actor_runs, (VALUES (5, 100), (9, 80)) AS told (us, cash)"
+        )
+    saved = tmp_path / "log"
+    done = kflow("parity", "--run", "0000abcd", "--save", saved, DATABASE_URL=database.dsn)
+    assert done.code == 0, done.err
+    held = read_log(saved)
+    assert (held.before, held.after) == (Holding(5, 100), Holding(9, 80))
 
 
 def _recorded(status: str, messages: int) -> None:
