@@ -38,7 +38,7 @@ _MOST_BYTES: Final = 1 << 20
 
 DISABLED, HEALTHY, UNHEALTHY, NOT_INITIALIZED = "disabled", "healthy", "unhealthy", "not_initialized"
 # What is wrong, by key: how soon a person should look, and for how long it may be so before it is told.
-_TOLD: Final[Mapping[str, tuple[Severity, float]]] = {
+TOLD: Final[Mapping[str, tuple[Severity, float]]] = {
     "halted": (Severity.CRITICAL, 0.0),
     "lease": (Severity.CRITICAL, 0.0),
     "loop": (Severity.CRITICAL, 0.0),
@@ -184,7 +184,7 @@ class Pulse:
                 if alerts is not None:
                     alerts.recovered(gone)
         for key, text in beat.problems.items():
-            severity, patience_s = _TOLD[key]
+            severity, patience_s = TOLD[key]
             since_s = self._since.setdefault(key, now_s)
             if alerts is not None and now_s - since_s >= patience_s and beat.status != NOT_INITIALIZED:
                 self._told.add(key)
@@ -280,7 +280,7 @@ def _beat(vitals: Vitals, began_us: int, problems: dict[str, str], starting: boo
         lease_held=not vitals.lease_lost(),
         reconciled_us=vitals.reconciliation.us,
         mismatches=vitals.reconciliation.mismatches,
-        open_orders=sum(not order.over for order in actor.desk.orders.values()),
+        open_orders=sum(1 for _ in actor.desk.live()),
         unresolved=unresolved,
         unresolved_s=round(unresolved_s, 3),
         decisions=tally.decisions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from kflow.act.pulse import (
     STALE_S,
     STARTING_S,
     STUCK_S,
+    TOLD,
     UNRESOLVED_S,
     Pulse,
     Reconciliation,
@@ -247,6 +249,14 @@ def test_a_look_takes_little(living: Living) -> None:
 
 
 # Who is told.
+
+
+def test_every_problem_has_its_severity_in_the_docs() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    rows = [row.split("|") for row in text.partition("| `key` |")[2].splitlines() if row.startswith("| `")]
+    shown = {key: (row[2].strip(), row[3].strip()) for row in rows for key in re.findall(r"`(\w+)`", row[1])}
+    after = {0.0: "at once", 2.0: "2 s", 5.0: "5 s"}
+    assert shown == {key: (str(severity), after[patience_s]) for key, (severity, patience_s) in TOLD.items()}
 
 
 async def told(living: Living, harm: Callable[[], None], mend: Callable[[], None], lasting: int) -> list[str]:
