@@ -181,11 +181,12 @@ async def test_a_hook_that_does_not_answer_holds_nobody_up(clock: Clock, tmp_pat
     said = tmp_path / "said"
     hook = Hook(*[None] * TRIES)
     with hook.served():
-        alerts = Alerts(clock=clock, webhook=hook.url, program=script(tmp_path, SAY, said), timeout_s=0.5)
+        keep = ["/bin/sh", "-c", 'cat > "$1"', "hook", str(said)]
+        alerts = Alerts(clock=clock, webhook=hook.url, program=keep, timeout_s=0.6)
         async with running(alerts) as drained:
             alerts.tell(Severity.WARNING, "a", "one")
             await drained()
-    assert said.read_text() == "one\n"
+    assert json.loads(said.read_text())["text"] == "one"
     assert (alerts.counts.delivered, alerts.counts.failed) == (1, 1)
     assert alerts.counts.last_error == "webhook: ReadTimeout"
 
