@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kflow import wiring
 from kflow.act.actor import Actor
+from kflow.act.alerts import Alerts, Severity
 from kflow.act.desk import Desk
 from kflow.act.kill import Groups
 from kflow.act.lease import HostLock, Lease
@@ -19,6 +20,7 @@ from kflow.act.limits import Limits
 from kflow.act.limits import load as load_limits
 from kflow.act.live import LiveBooks, LiveMarket
 from kflow.act.orders import Fill, Order
+from kflow.act.pulse import Pulse, Reconciliation, Vitals
 from kflow.act.purse import Purse
 from kflow.act.records import Records, Run
 from kflow.act.seat import Seat
@@ -38,12 +40,17 @@ from kflow.record.plan import facts_of
 from kflow.session.chunks import MarketFacts
 from kflow.settings import Settings
 from kflow.units import CONTRACT
+from kflow.web.access import Access
+from kflow.web.actor import ActorService, build_actor_app
+from kflow.web.server import serve
 
 Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 # How often fills are asked for: the private channel is sooner; what it misses is found by asking.
 _POLL_S: Final = {"paper": 0.25}
 _POLL_VENUE_S: Final = 5.0
+# How long an end waits for alerts to be delivered.
+_ALERTS_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +132,59 @@ async def trade(
             )
             say(f"run {run.run}: {chosen.name} on {len(facts)} markets at {run.venue}, epoch {lease.epoch}")
             begun(service)
-            await service.run(stop)
+            async with _watched(settings, service, run, lease, records, clock, say):
+                await service.run(stop)
             return _report(service, run, chosen, len(facts))
     finally:
         lock.release()
+
+
+@asynccontextmanager
+async def _watched(
+    settings: Settings, service: Service, run: Run, lease: Lease, records: Records, clock: Clock, say: Say
+) -> AsyncIterator[None]:
+    """The run's heartbeat, its alerts and its HTTP face, for as long as the block lasts."""
+    actor, data = settings.actor, wiring.data_dir(settings)
+    alerts = Alerts(
+        clock=clock,
+        webhook=actor.webhook,
+        program=actor.hook,
+        about={"venue": run.venue, "run": str(run.run), "strategy": run.strategy},
+    )
+    reconciliation = Reconciliation()
+    vitals = Vitals(
+        run=run,
+        actor=service.actor,
+        clock=clock,
+        connected=lambda: service.books.connected,
+        lease_lost=lambda: lease.lost,
+        reconciliation=reconciliation,
+        records=records.status,
+        alerts=alerts,
+    )
+    pulse = Pulse(vitals, data)
+    service.watch(
+        tick=lambda: reconciliation.done(service.state.reconciled_us, service.state.mismatches),
+        alert=lambda severity, key, text: alerts.once(Severity(severity), key, text),
+    )
+    web = ActorService(
+        pulse=pulse,
+        access=Access.for_host(settings.web.host, wiring.web_token(settings)),
+        kill=service.kill,
+        outcomes=records.outcomes,
+        ack_s=records.ack_s,
+    )
+    tasks = [asyncio.create_task(alerts.run()), asyncio.create_task(pulse.run())]
+    try:
+        async with serve(build_actor_app(web), settings.web.host, actor.port) as served:
+            say(f"health, metrics and kill at http://{settings.web.host}:{served.port}/rl/health")
+            yield
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(alerts.drained(), _ALERTS_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -71,21 +71,25 @@ class Service:
         feed: Callable[[], Awaitable[None]],
         poll_s: float,
         beat: Callable[[], None] = lambda: None,
-        tick: Callable[[], None] = lambda: None,
-        alert: Callable[[str, str, str], None] = lambda _severity, _key, _text: None,
     ) -> None:
-        """`feed` runs for ever; `poll_s`: how often fills are asked for. A second has twenty beats and a tick."""
+        """`feed` runs for ever; `poll_s`: how often fills are asked for. `beat` is called twenty times a second."""
         self.actor, self.books, self.venue, self.lease = actor, books, venue, lease
         self.account = Account(0)
         self.group: str | None = None
         self.state = Run()
         self._standing, self._groups, self._log, self._clock = standing, groups, log, clock
-        self._feed, self._poll_s, self._beat, self._tick, self._alert = feed, poll_s, beat, tick, alert
+        self._feed, self._poll_s, self._beat = feed, poll_s, beat
+        self._tick: Callable[[], None] = lambda: None
+        self._alert: Callable[[str, str, str], None] = lambda _severity, _key, _text: None
         self._intents: Mapping[str, Intent] = {}
         self._external: set[str] = set()
         self._began_us = 0
         self._news: asyncio.Queue[VenueFill | VenueOrder] = asyncio.Queue(10_000)
         self._swept = False
+
+    def watch(self, *, tick: Callable[[], None], alert: Callable[[str, str, str], None]) -> None:
+        """From now on tell these: `tick` once a second, `alert` of severity, key and text."""
+        self._tick, self._alert = tick, alert
 
     @property
     def desk(self) -> Desk:

@@ -76,13 +76,26 @@ def run(
 def status(context: typer.Context, as_json: render.JsonOption = False) -> None:
     """Show whether orders may leave, and how a running actor is."""
     form = render.chosen(None, as_json)
+    from kflow.act.pulse import read
     from kflow.act.standing import FOLDER, StandingFile
+    from kflow.clock import SystemClock
     from kflow.wiring import data_dir
 
-    now = StandingFile(data_dir(load_settings(context)) / FOLDER).now()
+    settings = load_settings(context)
+    data = data_dir(settings)
+    now, sign = StandingFile(data / FOLDER).now(), read(data, enabled=settings.actor.enabled, clock=SystemClock())
     markets = {name: f"{mark.standing.value}: {mark.reason}" for name, mark in now.markets.items()}
+    beat = sign.beat
     render.record(
         {
+            "actor": sign.status,
+            "problems": "; ".join(sign.problems) or None,
+            "run": None if beat is None else beat.run,
+            "venue": None if beat is None else beat.venue,
+            "strategy": None if beat is None else beat.strategy,
+            "open_orders": None if beat is None else beat.open_orders,
+            "sent": None if beat is None else beat.sent,
+            "fills": None if beat is None else beat.fills,
             "standing": now.overall.standing.value,
             "reason": now.overall.reason or None,
             "since": render.when(now.overall.us * 1000) if now.overall.us else None,

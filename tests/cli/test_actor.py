@@ -33,7 +33,8 @@ def test_nobody_trades_who_was_not_armed(kflow: Kflow, tmp_path: Path) -> None:
 
 def test_it_trades_on_paper_with_neither_key_nor_network(kflow: Kflow, database: Database) -> None:
     assert kflow("actor", "arm", "--yes").code == 0
-    done = kflow(*RUN, "--duration", "4", "--latency", "none", "--json", DATABASE_URL=database.dsn)
+    options = ("--duration", "4", "--latency", "none", "--json")
+    done = kflow(*RUN, *options, DATABASE_URL=database.dsn, KFLOW__ACTOR__PORT="0")
     assert done.code == 0, done.err
     told = done.json
     assert (told["venue"], told["strategy"], told["mismatches"]) == ("paper", "hardcoded:join", 0)
