@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kflow import wiring
 from kflow.act.actor import Actor
-from kflow.act.alerts import Alerts, Severity
+from kflow.act.alerts import Alerts
 from kflow.act.desk import Desk
 from kflow.act.kill import Groups
 from kflow.act.lease import HostLock, Lease
@@ -157,16 +157,13 @@ async def _watched(
         actor=service.actor,
         clock=clock,
         connected=lambda: service.books.connected,
-        lease_lost=lambda: lease.lost,
+        lease_lost=lambda: "" if lease.held or lease.lost == "it was given back" else lease.lost,
         reconciliation=reconciliation,
         records=records.status,
         alerts=alerts,
     )
     pulse = Pulse(vitals, data)
-    service.watch(
-        tick=lambda: reconciliation.done(service.state.reconciled_us, service.state.mismatches),
-        alert=lambda severity, key, text: alerts.once(Severity(severity), key, text),
-    )
+    service.watch(lambda: reconciliation.done(service.state.reconciled_us, service.state.mismatches))
     web = ActorService(
         pulse=pulse,
         access=Access.for_host(settings.web.host, wiring.web_token(settings)),

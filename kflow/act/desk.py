@@ -42,6 +42,18 @@ class Records(Protocol):
     def fill(self, order: Order, fill: Fill) -> None:
         """A part of it was filled."""
 
+    def stamped(
+        self,
+        client_order_id: str,
+        *,
+        sent_us: int | None = None,
+        answered_us: int | None = None,
+        reached_us: int | None = None,
+        cancel_sent_us: int | None = None,
+        cancel_answered_us: int | None = None,
+    ) -> None:
+        """Moments of an order, of our clock; `reached_us`: the venue's, of taking it."""
+
 
 class Desk:
     """One account's orders at one venue."""
@@ -118,6 +130,7 @@ class Desk:
         if not self._may_send(intent.market):
             return await self._step(mine, State.REFUSED, reason="halted before it was sent")
         self._leaving(intent.market)
+        sent_us = self._now_us()
         try:
             ack = await self.venue.place(intent, self._group(intent.market))
         except Refused as error:
@@ -126,7 +139,11 @@ class Desk:
             _log.warning("order %s: %s; its market waits until it is known", mine, error)
             return await self._step(mine, State.UNKNOWN, reason=str(error))
         self._owe(mine, ack.filled)
+        answered_us = self._now_us()
         await self._named(mine, ack.venue_id)
+        await self._write(
+            partial(self._records.stamped, mine, sent_us=sent_us, answered_us=answered_us, reached_us=ack.us)
+        )
         state = State.CANCELLED if intent.immediate and ack.left == 0 and ack.filled < intent.size else State.RESTING
         return await self._step(mine, state, venue_id=ack.venue_id)
 
@@ -151,6 +168,7 @@ class Desk:
     async def _cancel(self, order: Order) -> None:
         mine = order.intent.client_order_id
         assert order.venue_id is not None
+        sent_us = self._now_us()
         try:
             await self.venue.cancel(order.venue_id, order.intent.market)
         except Gone:
@@ -159,7 +177,9 @@ class Desk:
             _log.warning("cancellation of %s: %s", mine, error)
             await self.look_up(mine)
         else:
+            stamped = partial(self._records.stamped, mine, cancel_sent_us=sent_us, cancel_answered_us=self._now_us())
             await self._end(mine, State.CANCELLED, "cancelled")
+            await self._write(stamped)
 
     async def renew(self, life_us: int, denied: Callable[[Order], bool] = lambda _: False) -> None:
         """Let what rests live on while we do: an amendment of the expiry alone, which keeps its place."""
@@ -181,6 +201,7 @@ class Desk:
             mine = order.intent.client_order_id
             self._put(replace(self.orders[mine], intent=renewed, venue_id=ack.venue_id))
             await self._named(mine, ack.venue_id)
+            await self._write(partial(self._records.update, self.orders[mine]))
 
     async def hear(self, heard: Iterable[VenueFill]) -> int:
         """Book fills, each once; how many were new. Those of orders that nobody here knows are kept in `strays`."""

@@ -41,7 +41,7 @@ class Purse:
         return self._account.fees
 
     def apply(self, order: Order, fill: Fill) -> bool:
-        """Book a fill of an order, as the order is with it. False where it was booked before. What closes is filled first."""
+        """Book a fill of an order, as the order is with it: what closes is filled first. False where it was booked."""
         mine = order.intent.client_order_id
         opens, before = self._opens.get(mine), order.left + fill.size
         if opens is not None:

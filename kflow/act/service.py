@@ -36,11 +36,14 @@ _END_PAUSE_S: Final = 1.0
 _GROUP_S: Final = 1.0  # how long is waited for the venue to stop a group, before it is asked again
 
 
-class Known(Protocol):
-    """What the log knows of earlier runs."""
+class Log(Protocol):
+    """What is known of earlier runs, and kept of this one. Called from a thread."""
 
     def known(self, venue: str) -> Mapping[str, Order]:
-        """Every order that was ever stored for a venue, by client_order_id. Called from a thread."""
+        """Every order that was ever stored for a venue, by client_order_id."""
+
+    def held(self, us: int, cash: int, positions: Mapping[str, int]) -> None:
+        """What the venue says that the account has."""
 
 
 @dataclass(slots=True)
@@ -65,7 +68,7 @@ class Service:
         lease: Lease,
         standing: StandingFile,
         groups: Groups,
-        log: Known,
+        log: Log,
         *,
         clock: Clock,
         feed: Callable[[], Awaitable[None]],
@@ -80,16 +83,15 @@ class Service:
         self._standing, self._groups, self._log, self._clock = standing, groups, log, clock
         self._feed, self._poll_s, self._beat = feed, poll_s, beat
         self._tick: Callable[[], None] = lambda: None
-        self._alert: Callable[[str, str, str], None] = lambda _severity, _key, _text: None
         self._intents: Mapping[str, Intent] = {}
         self._external: set[str] = set()
         self._began_us = 0
         self._news: asyncio.Queue[VenueFill | VenueOrder] = asyncio.Queue(10_000)
         self._swept = False
 
-    def watch(self, *, tick: Callable[[], None], alert: Callable[[str, str, str], None]) -> None:
-        """From now on tell these: `tick` once a second, `alert` of severity, key and text."""
-        self._tick, self._alert = tick, alert
+    def watch(self, tick: Callable[[], None]) -> None:
+        """Call it once a second from now on."""
+        self._tick = tick
 
     @property
     def desk(self) -> Desk:
@@ -119,12 +121,11 @@ class Service:
             self._news.put_nowait(told)
 
     def kill(self, reason: str) -> None:
-        """Halt all, now and until a person arms again; what rests is cancelled within a moment."""
-        self._alert("critical", "killed", reason)
-        try:
-            self._standing.kill(reason, self._clock.wall_ns() // 1000)
-        except KflowError as error:
-            _log.error("%s", error)
+        """Halt all, now and until a person arms again; what rests is cancelled within a moment.
+
+        Raises ConfigError where that could not be written down; it holds in this process all the same.
+        """
+        self._standing.kill(reason, self._clock.wall_ns() // 1000)
 
     def told(self, fills: Sequence[VenueFill], ended: Sequence[VenueOrder]) -> None:
         """Fills, and orders that ended, which a venue of this process tells of at once."""
@@ -254,7 +255,6 @@ class Service:
                 raise
             except (KflowError, OSError) as error:
                 _log.warning("%s", error)
-                self._alert("warning", f"failed-{getattr(what, '__name__', 'task')}", str(error))
 
     async def _poll(self) -> None:
         """Ask for fills while any order may have one."""
@@ -279,7 +279,6 @@ class Service:
             return
         if not self._swept:
             self._swept = True
-            self._alert("critical", "halted", self._standing.now().overall.reason)
         await asyncio.gather(self._close_group(), self.desk.sweep())
 
     async def _close_group(self) -> None:
@@ -319,6 +318,7 @@ class Service:
             self._halt(why, market)
         for difference in outcome.differences:
             _log.debug("%s %s: %s", difference.kind, difference.subject, difference.text)
+        await asyncio.to_thread(self._log.held, truth.us, truth.cash, truth.positions)
         self.state.reconciled_us = truth.us
         self.state.mismatches += len(outcome.halts)
         self.state.differences = (self.state.differences + outcome.differences)[-1000:]
@@ -368,7 +368,6 @@ class Service:
 
     def _halt(self, why: str, market: str | None) -> None:
         _log.error("halted%s: %s", f" in {market}" if market else "", why)
-        self._alert("critical", f"halt-{market or 'all'}", why)
         try:
             self._standing.halt(why, self._now_us(), market)
         except KflowError as error:
