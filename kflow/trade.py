@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from kflow import wiring
@@ -39,7 +40,7 @@ from kflow.policy.bundle import Bundle
 from kflow.record.plan import facts_of
 from kflow.session.chunks import MarketFacts
 from kflow.settings import Settings
-from kflow.units import CONTRACT
+from kflow.units import CONTRACT, DOLLAR
 from kflow.web.access import Access
 from kflow.web.actor import ActorService, build_actor_app
 from kflow.web.server import serve
@@ -308,9 +309,23 @@ async def _service(
         feed=feed.run,
         poll_s=_POLL_S.get(venue.name, _POLL_VENUE_S),
         beat=paper.pass_time if paper is not None else (lambda: None),
+        values=partial(_values, await stack.enter_async_context(RestClient(endpoints, clock=clock))),
+        settle=paper.settle if paper is not None else (lambda _market, _value: None),
     )
     link.actor, link.service = actor, service
     return service
+
+
+async def _values(client: RestClient, markets: Sequence[str]) -> dict[str, int]:
+    """What YES was paid in those of the markets whose result the venue says."""
+    found: dict[str, int] = {}
+    for name in markets:
+        market = await client.market(name)
+        if market.settlement_value is not None:
+            found[name] = int(market.settlement_value)
+        elif market.result in ("yes", "no"):
+            found[name] = int(DOLLAR) if market.result == "yes" else 0
+    return found
 
 
 class _Link:

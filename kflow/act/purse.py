@@ -53,6 +53,10 @@ class Purse:
         self._account.positions[self.market] = position
         self._unpriced = position != 0
 
+    def settle(self, value: int) -> None:
+        """Pay out what is held; `value` of a YES contract."""
+        self._account.settle(self.market, value)
+
     def free(self, orders: Iterable[Order]) -> int:
         """Cash that no open order could come to need, as the kernel holds it back in training.
 

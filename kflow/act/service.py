@@ -15,7 +15,7 @@ from kflow.act.lease import Lease, LeaseLost
 from kflow.act.live import LiveBooks
 from kflow.act.orders import Account, Fill, Intent, Order
 from kflow.act.private import fill_of
-from kflow.act.reconcile import Belief, Difference, Outcome, begin, reconcile
+from kflow.act.reconcile import Belief, Difference, Kind, Outcome, begin, reconcile
 from kflow.act.stakes import Stake
 from kflow.act.standing import Standing, StandingFile
 from kflow.act.venue import Gone, Refused, Truth, Unclear, Venue, VenueFill, VenueOrder
@@ -46,6 +46,14 @@ class Log(Protocol):
         """What the venue says that the account has."""
 
 
+Values = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
+
+
+async def _unknown(_markets: Sequence[str]) -> Mapping[str, int]:
+    """Nobody can say."""
+    return {}
+
+
 @dataclass(slots=True)
 class Run:
     """What a run has come to, for whoever looks at it."""
@@ -74,14 +82,21 @@ class Service:
         feed: Callable[[], Awaitable[None]],
         poll_s: float,
         beat: Callable[[], None] = lambda: None,
+        values: Values = _unknown,
+        settle: Callable[[str, int], None] = lambda _market, _value: None,
     ) -> None:
-        """`feed` runs for ever; `poll_s`: how often fills are asked for. `beat` is called twenty times a second."""
+        """`feed` runs for ever; `poll_s`: how often fills are asked for. `beat` is called twenty times a second.
+
+        `values`: what YES was paid in markets that are settled, 1e-4 dollar; `settle` is told of each that is.
+        """
         self.actor, self.books, self.venue, self.lease = actor, books, venue, lease
         self.account = Account(0)
         self.group: str | None = None
         self.state = Run()
         self._standing, self._groups, self._log, self._clock = standing, groups, log, clock
         self._feed, self._poll_s, self._beat = feed, poll_s, beat
+        self._values, self._settle_at = values, settle
+        self._paid: dict[str, int] = {}  # what YES was paid, of settled markets
         self._tick: Callable[[], None] = lambda: None
         self._intents: Mapping[str, Intent] = {}
         self._external: set[str] = set()
@@ -266,6 +281,7 @@ class Service:
 
     async def _look(self) -> None:
         await self.desk.look()
+        await self._ask_values([name for name, seat in self.actor.seats.items() if not seat.market.active])
         self._tick()
 
     async def _sweep(self) -> None:
@@ -295,6 +311,15 @@ class Service:
             return
         self.group = None
 
+    async def _ask_values(self, markets: Sequence[str]) -> None:
+        """What markets paid in which something is held, where the venue says so by now."""
+        asked = [name for name in markets if name not in self._paid and self.account.positions.get(name)]
+        if not asked:
+            return
+        for market, value in (await self._values(asked)).items():
+            self._paid[market] = value
+            self._settle_at(market, value)
+
     # The venue's truth.
 
     async def reconcile(self) -> Sequence[Difference]:
@@ -302,6 +327,8 @@ class Service:
         return await self._compare(await self.venue.truth(self._since_us()))
 
     async def _compare(self, truth: Truth, *, booked: bool = False) -> Sequence[Difference]:
+        gone = [name for name, held in self.account.positions.items() if held and not truth.positions.get(name)]
+        await self._ask_values(gone)
         before = dict(self.desk.orders)
         outcome = self._outcome(before, truth, None)
         if outcome.ask:
@@ -314,6 +341,10 @@ class Service:
         self.desk.settled(truth.fills)
         await self.desk.believe(outcome.orders, before, booked=booked)
         await asyncio.gather(*map(self._cancel, outcome.cancel))
+        for settled in (one.market for one in outcome.differences if one.kind is Kind.SETTLED):
+            if settled in self.actor.seats:
+                self.actor.seats[settled].purse.settle(self._paid[settled])
+                self.actor.stakes[settled] = Stake()
         for market, why in outcome.halts.items():
             self._halt(why, market)
         for difference in outcome.differences:
@@ -344,7 +375,7 @@ class Service:
             intents=self._intents,
             external=frozenset(self._external),
         )
-        return reconcile(belief, truth, found=found)
+        return reconcile(belief, truth, found=found, settled=self._paid)
 
     def _since_us(self) -> int:
         """Before the first order that is not over."""
