@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from kflow.act.actor import Actor
+from kflow.act.course import Course, Log, Values, unknown
 from kflow.act.desk import Desk
 from kflow.act.kill import Groups
 from kflow.act.lease import Lease, LeaseLost
@@ -36,35 +36,6 @@ _END_PAUSE_S: Final = 1.0
 _GROUP_S: Final = 1.0  # how long is waited for the venue to stop a group, before it is asked again
 
 
-class Log(Protocol):
-    """What is known of earlier runs, and kept of this one. Called from a thread."""
-
-    def known(self, venue: str) -> Mapping[str, Order]:
-        """Every order that was ever stored for a venue, by client_order_id."""
-
-    def held(self, us: int, cash: int, positions: Mapping[str, int]) -> None:
-        """What the venue says that the account has."""
-
-
-Values = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
-
-
-async def _unknown(_markets: Sequence[str]) -> Mapping[str, int]:
-    """Nobody can say."""
-    return {}
-
-
-@dataclass(slots=True)
-class Run:
-    """What a run has come to, for whoever looks at it."""
-
-    reconciled_us: int = 0
-    mismatches: int = 0  # differences that halted something
-    differences: list[Difference] = field(default_factory=list)
-    ready: bool = False
-    ended: str = ""
-
-
 class Service:
     """The tasks of one actor. `run` returns when it was stopped, and raises LeaseLost where another has its place."""
 
@@ -82,7 +53,7 @@ class Service:
         feed: Callable[[], Awaitable[None]],
         poll_s: float,
         beat: Callable[[], None] = lambda: None,
-        values: Values = _unknown,
+        values: Values = unknown,
         settle: Callable[[str, int], None] = lambda _market, _value: None,
     ) -> None:
         """`feed` runs for ever; `poll_s`: how often fills are asked for. `beat` is called twenty times a second.
@@ -92,7 +63,7 @@ class Service:
         self.actor, self.books, self.venue, self.lease = actor, books, venue, lease
         self.account = Account(0)
         self.group: str | None = None
-        self.state = Run()
+        self.state = Course()
         self._standing, self._groups, self._log, self._clock = standing, groups, log, clock
         self._feed, self._poll_s, self._beat = feed, poll_s, beat
         self._values, self._settle_at = values, settle

@@ -77,8 +77,8 @@ class Portfolio:
         """The collateral of the resting orders of all subaccounts."""
         values: dict[int, Money] = {}
         for account in self._gate.accounts(call):
-            for shard, cash in account.cash.items():
-                values[shard] = Money(values.get(shard, 0) + cash - account.available(shard))
+            for shard, reserved in self._desk.reads(account).reserved.items():
+                values[shard] = Money(values.get(shard, 0) + reserved)
         return {
             "total_resting_order_value": sum(values.values()) // CENT,
             "resting_order_value_breakdown": indexed(values),

@@ -30,7 +30,9 @@ class Reads:
         self.fills: Final[list[Document]] = []  # oldest first
         self.positions: Final[dict[str, Document]] = {}  # by market
         self.settlements: Final[list[Document]] = []
+        # By shard: what is free, and what resting orders hold back.
         self.balances: Final[dict[int, Money]] = {shard: account.available(shard) for shard in account.cash}
+        self.reserved: Final[dict[int, Money]] = {shard: _reserved(account, shard) for shard in account.cash}
 
     @property
     def as_of_us(self) -> int:
@@ -71,5 +73,13 @@ class Reads:
         self._show(lambda: self.settlements.append(document))
 
     def balance(self, account: Account, shard: int) -> None:
-        available = account.available(shard)
-        self._show(lambda: self.balances.__setitem__(shard, available))
+        available, reserved = account.available(shard), _reserved(account, shard)
+
+        def change() -> None:
+            self.balances[shard], self.reserved[shard] = available, reserved
+
+        self._show(change)
+
+
+def _reserved(account: Account, shard: int) -> Money:
+    return Money(account.cash[shard] - account.available(shard))

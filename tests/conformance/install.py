@@ -24,8 +24,18 @@ _UNREACHABLE: Final = (
 )  # fmt: skip
 
 
-def clients() -> list[str]:
+# What is installed beside the clients and trades on nothing.
+_LIBRARIES: Final = frozenset({"empyrical-reloaded"})
+
+
+def locks() -> list[str]:
+    """All that has an environment of its own."""
     return sorted(lock.stem for lock in HERE.glob("*.lock"))
+
+
+def clients() -> list[str]:
+    """Those that speak to an exchange."""
+    return [name for name in locks() if name not in _LIBRARIES]
 
 
 def python_of(client: str) -> Path:
@@ -77,4 +87,4 @@ def install(client: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if all(list(map(install, clients()))) else 1)  # try every one, whatever became of the others
+    sys.exit(0 if all(list(map(install, locks()))) else 1)  # try every one, whatever became of the others
