@@ -76,9 +76,10 @@ def evaluate(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Say what a policy is worth on data it never saw, and how sure that is.
+    """Say what a policy is worth on data it never saw.
 
-    Beside baselines, under pessimistic, calibrated and optimistic fills. Without a model: kflow evaluate join
+    And how sure that is: beside baselines, under pessimistic, calibrated and optimistic fills. Without a model: kflow
+    evaluate join
     """
     typed = dict(locals())
     _one_thread()

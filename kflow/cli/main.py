@@ -26,12 +26,12 @@ MOUNTS = {
     "sweep": Mount("kflow.cli.sweep:app", "Try hyper-parameters on folds in time, with several seeds."),
     "rerun": Mount("kflow.cli.train:rerun", "Do a training run again, and compare its weights bit for bit."),
     "evaluate": Mount(
-        "kflow.cli.evaluate:evaluate", "Say what a policy is worth on data it never saw, and how sure that is."
+        "kflow.cli.evaluate:evaluate", "Say what a policy is worth on data it never saw."
     ),
     "report": Mount("kflow.cli.report:app", "Show an evaluation as a page, or compare two."),
     "parity": Mount(
         "kflow.cli.parity:parity",
-        "Explain what a live run earned, order by order, by what the simulator says it would have.",
+        "Explain a live run by what the simulator says, order by order.",
     ),
     "tape": Mount("kflow.cli.tape:app", "Recordings as the simulator reads them: build, info."),
     "audit": Mount("kflow.cli.audit:app", "Check training for leaks, dull features and open masks."),

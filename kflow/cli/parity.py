@@ -91,7 +91,7 @@ def parity(
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
-    """Explain what a live run earned, order by order, by what the simulator says it would have.
+    """Explain a live run by what the simulator says, order by order.
 
     The log is a file, a run of the actor, or what an exchange tells. Given one of the former and the latter, the
     exchange says what came of orders, and the log when they were sent and which were refused.
