@@ -51,8 +51,9 @@ class Records(Protocol):
         reached_us: int | None = None,
         cancel_sent_us: int | None = None,
         cancel_answered_us: int | None = None,
+        cancelled_us: int | None = None,
     ) -> None:
-        """Moments of an order, of our clock; `reached_us`: the venue's, of taking it."""
+        """Moments of an order, of our clock; `reached_us` and `cancelled_us`: the venue's."""
 
 
 class Desk:
@@ -170,16 +171,16 @@ class Desk:
         assert order.venue_id is not None
         sent_us = self._now_us()
         try:
-            await self.venue.cancel(order.venue_id, order.intent.market)
+            cancelled_us = await self.venue.cancel(order.venue_id, order.intent.market)
         except Gone:
             await self.look_up(mine)
         except (Refused, Unclear) as error:
             _log.warning("cancellation of %s: %s", mine, error)
             await self.look_up(mine)
         else:
-            stamped = partial(self._records.stamped, mine, cancel_sent_us=sent_us, cancel_answered_us=self._now_us())
+            moments = {"cancel_sent_us": sent_us, "cancel_answered_us": self._now_us(), "cancelled_us": cancelled_us}
             await self._end(mine, State.CANCELLED, "cancelled")
-            await self._write(stamped)
+            await self._write(partial(self._records.stamped, mine, **moments))
 
     async def renew(self, life_us: int, denied: Callable[[Order], bool] = lambda _: False) -> None:
         """Let what rests live on while we do: an amendment of the expiry alone, which keeps its place."""

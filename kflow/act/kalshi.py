@@ -58,9 +58,9 @@ class KalshiVenue:
         with _written(gone=False):
             return Ack(*await self._client.create(order))
 
-    async def cancel(self, venue_id: str, market: str) -> None:
+    async def cancel(self, venue_id: str, market: str) -> int:
         with _written(gone=True):
-            await self._client.cancel(venue_id, market)
+            return await self._client.cancel(venue_id, market)
 
     async def renew(self, venue_id: str, intent: Intent, filled: int, expires_us: int) -> Ack:
         """`filled` is not needed: what is filled and left are the order's size together, whatever comes meanwhile."""

@@ -186,7 +186,7 @@ class PaperVenue:
         self._at(max(intent.decided_us, self.now_us), intent.market, lambda us: self._send(order, us))
         return await self._answered(answer)
 
-    async def cancel(self, venue_id: str, market: str) -> None:
+    async def cancel(self, venue_id: str, market: str) -> int:
         """Comes back when it is done: with latency, and what the order got until then is among the fills."""
         order = self._orders.get(venue_id)
         if order is None or not order.open or order.intent.market != market:
@@ -194,6 +194,7 @@ class PaperVenue:
         reason = await self._answered(self._cancelling(order))
         if reason != REASONS[kernel.CANCELLED]:
             raise Gone(f"{venue_id} is over: {reason}")
+        return order.us
 
     async def renew(self, venue_id: str, intent: Intent, filled: int, expires_us: int) -> Ack:
         del filled

@@ -187,8 +187,9 @@ class Records:
         reached_us: int | None = None,
         cancel_sent_us: int | None = None,
         cancel_answered_us: int | None = None,
+        cancelled_us: int | None = None,
     ) -> None:
-        """Moments of an order: ours, and `reached_us` the venue's of taking it. They win over those of `update`."""
+        """Moments of an order: ours; `reached_us` and `cancelled_us` the venue's. They win over those of `update`."""
         values = {
             "client_order_id": client_order_id,
             "sent_us": sent_us,
@@ -196,6 +197,7 @@ class Records:
             "reached_us": reached_us,
             "cancel_sent_us": cancel_sent_us,
             "cancel_answered_us": cancel_answered_us,
+            "cancelled_us": cancelled_us,
         }
         self._behind.put(Row("stamp", "rl_orders", values))
 

@@ -75,8 +75,8 @@ class Venue(Protocol):
     async def place(self, intent: Intent, group: str | None) -> Ack:
         """Send an order, once."""
 
-    async def cancel(self, venue_id: str, market: str) -> None:
-        """Raises Gone where it is over."""
+    async def cancel(self, venue_id: str, market: str) -> int:
+        """When it was cancelled, µs of the venue. Raises Gone where it is over."""
 
     async def renew(self, venue_id: str, intent: Intent, filled: int, expires_us: int) -> Ack:
         """Let an order that rests live longer, which keeps its place in the queue. Raises Gone."""

@@ -96,6 +96,7 @@ class _Written(msgspec.Struct):
 class _Cancelled(msgspec.Struct):
     order_id: str
     reduced_by: str
+    ts_ms: int
 
 
 class _Group(msgspec.Struct):
@@ -161,11 +162,12 @@ class TradingClient(PortfolioClient):
         return self._counted(request, answer, written)
 
     async def cancel(self, order_id: str, market: str) -> int:
-        """Cancel an order; how much of it was left. A refusal with NOT_FOUND may hide that it was filled."""
+        """Cancel an order; when that was, µs of the venue. A refusal with NOT_FOUND may hide that it was filled."""
         request = f"DELETE {_ORDERS}/{checked_id(order_id)}"
         answer = await self._write(request, [("market_ticker", market)])
         cancelled = self._decoded(_Cancelled, request, answer)
-        return self._size(request, answer, cancelled.reduced_by)
+        self._size(request, answer, cancelled.reduced_by)
+        return cancelled.ts_ms * 1000
 
     async def amend_expiry(
         self, order_id: str, market: str, *, side: int, price: int, size: int, expires_us: int

@@ -37,7 +37,7 @@ class Silent:
     async def place(self, *_: object, **__: object) -> Ack:
         raise Unclear("no answer")
 
-    async def cancel(self, *_: object, **__: object) -> None:
+    async def cancel(self, *_: object, **__: object) -> int:
         raise Unclear("no answer")
 
     async def renew(self, *_: object, **__: object) -> Ack:

@@ -57,7 +57,8 @@ RETURNING held.id;
 UPDATE rl_orders
    SET sent_us = coalesce(%(sent_us)s, sent_us), answered_us = coalesce(%(answered_us)s, answered_us),
        reached_us = coalesce(%(reached_us)s, reached_us), cancel_sent_us = coalesce(%(cancel_sent_us)s, cancel_sent_us),
-       cancel_answered_us = coalesce(%(cancel_answered_us)s, cancel_answered_us)
+       cancel_answered_us = coalesce(%(cancel_answered_us)s, cancel_answered_us),
+       cancelled_us = coalesce(%(cancelled_us)s, cancelled_us)
  WHERE client_order_id = %(client_order_id)s
 RETURNING id;
 
@@ -122,7 +123,8 @@ SELECT run, venue, strategy, started_ns
 -- The orders of a run that left (or were found at the venue), in the order of storing. Returns: the columns that tables._Row names.
 SELECT o.id, o.client_order_id::text, o.venue_order_id, market.ticker AS market, o.side, o.price_e4 AS price,
        o.size_e2 AS size, o.immediate, o.reduce_only, o.expires_us, o.status, coalesce(o.reason, '') AS reason,
-       o.decided_us, o.sent_us, o.answered_us, o.reached_us, o.cancel_sent_us, o.cancel_answered_us, o.ended_us
+       o.decided_us, o.sent_us, o.answered_us, o.reached_us, o.cancel_sent_us, o.cancel_answered_us,
+       o.cancelled_us, o.ended_us
   FROM rl_orders AS o JOIN rl_markets AS market ON market.id = o.market_id
  WHERE o.run = %(run)s AND (o.sent_us IS NOT NULL OR o.venue_order_id IS NOT NULL)
  ORDER BY o.id;

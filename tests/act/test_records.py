@@ -209,15 +209,15 @@ def test_what_becomes_of_an_order_is_kept_with_its_times(records: Records, conn:
     records.intend(intent())
     order = through(records, Order(intent()), (State.SENT, US + 1), (State.RESTING, US + 40_001))
     records.fill(grown := order.filled_by(fill()), fill())
-    records.stamped(order.intent.client_order_id, reached_us=US + 20, cancel_sent_us=US + 90_000)
+    records.stamped(order.intent.client_order_id, reached_us=US + 20, cancel_sent_us=US + 90_000, cancelled_us=US + 95)
     through(records, grown, (State.CANCELLED, US + 99_000))
     assert records.flush()
     row = one(
         conn,
         "SELECT status, venue_order_id, filled_e2, sent_us, answered_us, reached_us, cancel_sent_us,"
-        " cancel_answered_us, ended_us FROM rl_orders",
+        " cancel_answered_us, cancelled_us, ended_us FROM rl_orders",
     )
-    assert row == ("cancelled", "v1", 300, US + 1, US + 40_001, US + 20, US + 90_000, None, US + 99_000)
+    assert row == ("cancelled", "v1", 300, US + 1, US + 40_001, US + 20, US + 90_000, None, US + 95, US + 99_000)
     told = one(conn, "SELECT venue, trade_id, price_e4, size_e2, fee_e6, is_taker, venue_us FROM rl_fills")
     assert told == ("local", "t1", 5500, 300, 1234, True, US + 50)
     assert records.outcomes == {State.SENT: 1, State.RESTING: 1, State.CANCELLED: 1}

@@ -287,7 +287,8 @@ def _of(order: Intent, **more: Any) -> Intent:
 
 async def test_a_cancellation(rig: Rig) -> None:
     order, ack = await place(rig, 1, 5300, 700)
-    await rig.do(rig.venue.cancel(ack.venue_id, MARKET))
+    us = await rig.do(rig.venue.cancel(ack.venue_id, MARKET))
+    assert ack.us <= us < ack.us + 10_000_000
     shown = await found(rig, order)
     assert (shown.state, shown.filled) == ("cancelled", 0)
     with pytest.raises(Gone):

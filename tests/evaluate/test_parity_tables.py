@@ -83,7 +83,7 @@ def test_what_a_run_did(records: Records, conn: Connection) -> None:
     ran(records, intent(2, immediate=True, reduce_only=True), State.SENT, State.RESTING, fill("t2", US + 1700))
     ran(records, intent(3), State.SENT, State.REFUSED)
     ran(records, intent(4, immediate=True), State.SENT, State.CANCELLED)
-    ran(records, intent(5, expires_us=US + 4321), State.SENT, State.RESTING, State.EXPIRED)
+    ran(records, intent(5, expires_us=US + 4_000_321), State.SENT, State.RESTING, State.EXPIRED)
     ran(records, intent(6), State.SENT, State.UNKNOWN, State.ABSENT)
     records.intend(intent(7))  # it was stored, and never sent
     records.held(US + 1, 1, {})
@@ -121,7 +121,7 @@ def test_what_a_run_did(records: Records, conn: Connection) -> None:
     assert third == log.Order(order=third.order, client=third.order, refused="why", **answered)
     assert third.dead_on_arrival
     assert (fourth.cancelled_us, fourth.dead_on_arrival) == (fourth.us, True)
-    assert (fifth.cancelled_us, fifth.ended_by_venue) == (US + 4321, True)
+    assert (fifth.cancelled_us, fifth.ended_by_venue) == (US + 4_000_000, True)
     assert (sixth.refused, sixth.us, sixth.answered_us) == ("the venue never had it", US + 1000, None)
 
 
@@ -130,9 +130,14 @@ def test_what_the_venue_says_of_an_order_wins(records: Records, conn: Connection
     records.stamped(order.intent.client_order_id, reached_us=US + 1234)
     # Without a stamp, a cancellation was there when its answer was.
     records.update(order.step(State.CANCELLED, US + 1100))
+    other = ran(records, intent(2), State.SENT, State.RESTING)
+    moments = {"cancel_sent_us": US + 6000, "cancel_answered_us": US + 8000, "cancelled_us": US + 6100}
+    records.stamped(other.intent.client_order_id, reached_us=US + 1235, **moments)
+    records.update(other.step(State.CANCELLED, US + 8500))
     assert records.flush()
-    (found,) = account_log(conn, RUN).orders
+    found, second = account_log(conn, RUN).orders
     assert (found.us, found.guessed, found.cancelled_us) == (US + 1234, False, US + 1234)
+    assert (second.us, second.cancelled_us) == (US + 1235, US + 6100)
 
 
 async def test_an_order_that_never_left_is_none(records: Records, conn: Connection) -> None:

@@ -17,6 +17,7 @@ from psycopg.rows import class_row, dict_row
 
 from kflow.errors import UsageError
 from kflow.evaluate.parity.log import AccountLog, Fill, Holding, Order
+from kflow.market.times import US_PER_S
 from kflow.store.postgres import reporting
 from kflow.store.sqlfiles import queries
 
@@ -47,6 +48,7 @@ class _Row(NamedTuple):
     reached_us: int | None
     cancel_sent_us: int | None
     cancel_answered_us: int | None
+    cancelled_us: int | None
     ended_us: int | None
 
 
@@ -118,7 +120,7 @@ def _order(row: _Row, fills: tuple[Fill, ...]) -> Order:
         answered_us=row.answered_us,
         immediate=row.immediate,
         reduce_only=row.reduce_only,
-        expires_us=row.expires_us,
+        expires_us=_second(row.expires_us),
         refused=_refusal(row),
         cancel_sent_us=row.cancel_sent_us,
         cancelled_us=_ended(row, us, fills),
@@ -135,14 +137,19 @@ def _refusal(row: _Row) -> str | None:
 def _ended(row: _Row, us: int, fills: Iterable[Fill]) -> int | None:
     """When it was over at the venue, other than by fills; never before what is known to have been earlier."""
     if row.status == "expired":
-        ended = row.expires_us
+        ended = _second(row.expires_us)
     elif row.status != "cancelled":
         return None
     elif row.immediate:
         ended = us  # what was not filled on arrival was over then
     else:
-        ended = _between(row.cancel_sent_us, row.cancel_answered_us) or row.ended_us
+        ended = row.cancelled_us or _between(row.cancel_sent_us, row.cancel_answered_us) or row.ended_us
     return None if ended is None else max([ended, us, *(fill.us for fill in fills)])
+
+
+def _second(us: int | None) -> int | None:
+    """An order's end as a venue has it: in whole seconds, and not after what was asked for."""
+    return None if us is None else us // US_PER_S * US_PER_S
 
 
 def _between(sent_us: int | None, answered_us: int | None) -> int | None:
