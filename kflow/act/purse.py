@@ -53,6 +53,12 @@ class Purse:
         self._account.positions[self.market] = position
         self._unpriced = position != 0
 
+    def adopt(self, position: int, view: MarketView, prices: list[int]) -> None:
+        """Go on with what somebody else made of the position: for what it changes it was paid what that brings now."""
+        before = self.equity(view, prices)
+        self._account.positions[self.market] = position
+        self._account.cash -= self.equity(view, prices) - before
+
     def settle(self, value: int) -> None:
         """Pay out what is held; `value` of a YES contract."""
         self._account.settle(self.market, value)

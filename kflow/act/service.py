@@ -316,6 +316,7 @@ class Service:
             if settled in self.actor.seats:
                 self.actor.seats[settled].purse.settle(self._paid[settled])
                 self.actor.stakes[settled] = Stake()
+        self._adopt()
         for market, why in outcome.halts.items():
             self._halt(why, market)
         for difference in outcome.differences:
@@ -325,6 +326,14 @@ class Service:
         self.state.mismatches += len(outcome.halts)
         self.state.differences = (self.state.differences + outcome.differences)[-1000:]
         return outcome.differences
+
+    def _adopt(self) -> None:
+        """What somebody else traded is ours all the same: no policy is to go on with a position that is not there."""
+        for market, seat in self.actor.seats.items():
+            held = self.account.positions.get(market, 0)
+            if seat.purse.position != held:
+                seat.purse.adopt(held, seat.market.view, seat.market.prices)
+                self.actor.stakes[market] = Stake(held, None if held else 0)
 
     async def _cancel(self, order: VenueOrder) -> None:
         """One that is not to be there."""
