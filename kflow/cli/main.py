@@ -25,9 +25,7 @@ MOUNTS = {
     "train": Mount("kflow.cli.train:train", "Train a policy on recorded sessions."),
     "sweep": Mount("kflow.cli.sweep:app", "Try hyper-parameters on folds in time, with several seeds."),
     "rerun": Mount("kflow.cli.train:rerun", "Do a training run again, and compare its weights bit for bit."),
-    "evaluate": Mount(
-        "kflow.cli.evaluate:evaluate", "Say what a policy is worth on data it never saw."
-    ),
+    "evaluate": Mount("kflow.cli.evaluate:evaluate", "Say what a policy is worth on data it never saw."),
     "report": Mount("kflow.cli.report:app", "Show an evaluation as a page, or compare two."),
     "parity": Mount(
         "kflow.cli.parity:parity",
