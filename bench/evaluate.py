@@ -131,9 +131,7 @@ def main() -> None:
     ratio = medians["two threads"].per_s / medians["scalar"].per_s
     ratio_cpu = medians["batched"].per_cpu_s / medians["scalar"].per_cpu_s
     told = ", ".join(f"{part} {seconds / rounds:.2f}" for part, seconds in batched.seconds.items())
-    print(
-        f"{len(held.episodes):,} episodes x {len(BAND)} fill models: {medians['batched'].cpu_s:.2f} CPU s: {told}"
-    )
+    print(f"{len(held.episodes):,} episodes x {len(BAND)} fill models: {medians['batched'].cpu_s:.2f} CPU s: {told}")
     print(
         f"the same through the scalar environment: {medians['scalar'].cpu_s * SHARE:.1f} CPU s, {ratio_cpu:.1f} times"
     )

@@ -57,7 +57,7 @@ def store(
 
 def _sessions(conn: Connection) -> set[int]:
     """Those that this database knows: a tape may be from another one."""
-    return {int(str(row[0])) for row in conn.execute("SELECT id FROM rl_sessions")}
+    return {int(str(row[0])) for row in conn.execute(queries("evaluations")["recorded"])}
 
 
 def _episodes(

@@ -27,3 +27,7 @@ SELECT evaluation.id, evaluation.created_ns, evaluation.name, evaluation.folder,
   JOIN rl_evaluated_models AS judged ON judged.evaluation_id = evaluation.id
  WHERE judged.model_id = %(model_id)s
  ORDER BY evaluation.id DESC;
+
+-- name: recorded
+-- The sessions that this database knows. Returns: id.
+SELECT id FROM rl_sessions;
