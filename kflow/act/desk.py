@@ -26,6 +26,8 @@ EXPIRY_GRACE_US: Final = 2_000_000
 _DOUBTS: Final = frozenset({State.UNKNOWN, State.REFUSED})
 # How long a sweep waits for its cancellations; those that take longer go on by themselves.
 _SWEEP_S: Final = 1.0
+# Of an order whose cancellation was not clear, how long it is asked after.
+DOUBT_US: Final = 5_000_000
 # Of an order whose sending brought no answer, how long it may still be under way: then "not found" is believed.
 ABSENT_GRACE_US: Final = 10_000_000
 
@@ -85,6 +87,7 @@ class Desk:
         self._by_venue: dict[str, str] = {}
         self._owed: dict[str, int] = {}  # contracts that an answer told of, and no fill yet
         self._cancelling: dict[str, asyncio.Task[None]] = {}
+        self._doubted: dict[str, int] = {}  # orders whose cancellation came to nothing: until when they are asked after
         self._writing = asyncio.Lock()
 
     # What there is.
@@ -158,6 +161,11 @@ class Desk:
         if tasks:
             await asyncio.wait(tasks, timeout=_SWEEP_S)
 
+    async def withdraw(self, mine: str) -> None:
+        """Cancel one that rests."""
+        if _rests(self.orders[mine]):
+            await self._cancellation(self.orders[mine])
+
     def _cancellation(self, order: Order) -> asyncio.Task[None]:
         """The one that is under way, or a new one."""
         mine = order.intent.client_order_id
@@ -172,10 +180,11 @@ class Desk:
         sent_us = self._now_us()
         try:
             cancelled_us = await self.venue.cancel(order.venue_id, order.intent.market)
-        except Gone:
-            await self.look_up(mine)
-        except (Refused, Unclear) as error:
-            _log.warning("cancellation of %s: %s", mine, error)
+        except (Gone, Refused, Unclear) as error:
+            if not isinstance(error, Gone):
+                _log.warning("cancellation of %s: %s", mine, error)
+            # Asked again for a while, since reads lag: it may still be shown as it was.
+            self._doubted[mine] = self._now_us() + DOUBT_US
             await self.look_up(mine)
         else:
             moments = {"cancel_sent_us": sent_us, "cancel_answered_us": self._now_us(), "cancelled_us": cancelled_us}
@@ -222,10 +231,11 @@ class Desk:
     async def look(self) -> None:
         """Ask after orders that nobody knows the fate of, and those whose time is over."""
         now_us = self._now_us()
+        self._doubted = {mine: until_us for mine, until_us in self._doubted.items() if now_us < until_us}
         for order in self.live():
             mine, expires = order.intent.client_order_id, order.intent.expires_us
             late = expires is not None and now_us > expires + EXPIRY_GRACE_US and order.state is State.RESTING
-            if late or order.state is State.UNKNOWN:
+            if late or order.state is State.UNKNOWN or now_us < self._doubted.get(mine, 0):
                 await self.look_up(mine)
 
     async def look_up(self, mine: str) -> None:
@@ -325,6 +335,9 @@ class Desk:
     async def _named(self, mine: str, venue_id: str) -> None:
         """The venue's id of an order is known: so are fills that were told of before."""
         self._by_venue[venue_id] = mine
+        order = self.orders[mine]
+        if order.venue_id != venue_id:
+            self._put(replace(order, venue_id=venue_id))
         early = [stray for stray in self.strays if stray.venue_id == venue_id]
         if early:
             self.strays = [stray for stray in self.strays if stray.venue_id != venue_id]

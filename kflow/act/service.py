@@ -337,13 +337,14 @@ class Service:
 
     async def _cancel(self, order: VenueOrder) -> None:
         """One that is not to be there."""
+        held = self.desk.orders.get(order.mine)
+        if held is not None and held.venue_id == order.venue_id and not held.over:
+            await self.desk.withdraw(order.mine)
+            return
         try:
             await self.venue.cancel(order.venue_id, order.market)
         except (Gone, Refused, Unclear) as error:
             _log.warning("an order that was left over could not be cancelled: %s", error)
-        held = self.desk.orders.get(order.mine)
-        if held is not None and held.venue_id == order.venue_id:
-            await self.desk.look_up(order.mine)
 
     def _outcome(
         self, orders: Mapping[str, Order], truth: Truth, found: Mapping[str, VenueOrder | None] | None

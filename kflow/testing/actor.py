@@ -97,6 +97,7 @@ class EachOnce:
     name = "each once"
     actions = action_set("default")
     played: ClassVar[Counter[int]] = Counter()
+    look: ClassVar[Callable[[int], None]] = lambda _: None  # is told of each before it leaves
 
     def decide(self, _: NDArray[np.float32], mask: NDArray[np.bool_]) -> int:
         allowed = [number for number in np.flatnonzero(mask).tolist() if self.actions.actions[number].op == ORDER]
@@ -104,6 +105,7 @@ class EachOnce:
             return 0
         number = min(allowed, key=lambda one: (self.played[one], one))
         self.played[number] += 1
+        type(self).look(number)
         return number
 
 
@@ -335,6 +337,7 @@ async def field(
     Restless.dice.seed(seed)
     Restless.resting, Restless.before = False, lambda: None
     EachOnce.played.clear()
+    EachOnce.look = lambda _: None
     limits = folder / "limits.toml"
     limits.write_text(LIMITS)
     limits.chmod(0o600)
