@@ -8,7 +8,7 @@ FULL := $(VENV)/.installed-train
 TORCH = $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-train.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test clients lint types bench faults soak docs lock clean
+.PHONY: help setup demo test clients lint types bench slow faults soak docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(FULL) ## lint, types and all tests but the slow ones
 	@$(BIN)/python -m kflow.testing.warm & compiled=$$!; \
 	  $(MAKE) --no-print-directory lint types clients || { wait $$compiled; exit 1; }; wait $$compiled
 	$(BIN)/python -m pytest -n 2 -q -m "not slow and not faults"
+
+slow: $(FULL) clients ## the tests that `make test` leaves out for time, but for long faults
+	$(BIN)/python -m pytest -n 2 -q -m "slow and not faults"
 
 clients: $(READY) ## independent Kalshi clients for the conformance tests, each in an environment of its own
 	@$(BIN)/python tests/conformance/install.py

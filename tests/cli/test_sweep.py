@@ -101,6 +101,7 @@ def test_after_a_kill_it_goes_on(kflow: Kflow, shell: Shell, workers: tuple[Any,
     assert whole.json["trials"] == done.json["trials"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_its_processes_and_says_how_to_go_on(shell: Shell) -> None:
     with shell.start("sweep", *TINY, "--trials", 50, "--search", "gamma=0.9:0.99", "--workers", 2) as command:
         command.wait_for("trial 0: ")

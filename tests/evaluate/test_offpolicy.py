@@ -67,6 +67,7 @@ def test_with_the_right_simulator_nothing_is_left_to_correct() -> None:
     np.testing.assert_allclose(found.estimates["dr"].parts, found.estimates["model"].parts, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_wrong_simulator_is_corrected_by_the_log() -> None:
     """24 logs of the same markets: their mean is what the kernel pays, and the simulator alone is off."""
     old, new = policies("maker")

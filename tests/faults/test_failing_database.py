@@ -67,6 +67,7 @@ def test_kill_of_postgres_long(open_folder: Path, seed: int, report: Report) -> 
     killed_servers(open_folder, 20, seed, report)
 
 
+@pytest.mark.slow
 def test_a_server_that_forgets_what_it_confirmed(open_folder: Path, seed: int, report: Report) -> None:
     """synchronous_commit = off, and a crash: the watermark goes back, and so does the writer."""
     forgotten = 0

@@ -159,6 +159,7 @@ def test_a_second_time_nothing_is_done(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_pool_comes_to_the_same_weights(tmp_path: Path) -> None:
     here, pool = begun(tmp_path / "here"), begun(tmp_path / "pool")
     rows = run(here)
