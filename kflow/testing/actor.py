@@ -329,6 +329,7 @@ async def field(
     terms: Terms | None = None,
     strategy: str = "kflow.testing.actor:Restless",
     contracts: int = 100,
+    limits: str = LIMITS,
     options: ExchangeOptions | None = None,
     more: Sequence[tuple[str, Any]] = (),
 ) -> AsyncIterator[Ground]:
@@ -338,9 +339,9 @@ async def field(
     Restless.resting, Restless.before = False, lambda: None
     EachOnce.played.clear()
     EachOnce.look = lambda _: None
-    limits = folder / "limits.toml"
-    limits.write_text(LIMITS)
-    limits.chmod(0o600)
+    limits_file = folder / "limits.toml"
+    limits_file.write_text(limits)
+    limits_file.chmod(0o600)
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     chosen = options or options_of(seed, clock, preset=preset, markets=markets, rate=rate, terms=terms)
     async with await Exchange.start(chosen) as exchange:
@@ -356,7 +357,7 @@ async def field(
                 "actor.enabled": True,
                 "actor.strategy": strategy,
                 "actor.venue": "exchange",
-                "actor.limits": limits,
+                "actor.limits": limits_file,
                 "actor.contract_size": contracts,
                 "actor.throttle_ms": 0,
                 "actor.port": 0,

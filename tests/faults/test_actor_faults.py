@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kflow.act import kill as killing
+from kflow.act.denials import Reason
 from kflow.act.kalshi import KalshiVenue
 from kflow.act.kill import Groups
 from kflow.act.lease import LeaseLost
@@ -25,7 +26,7 @@ from kflow.exchange.faults import Fault, Kind
 from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.environments import Environment, endpoints
 from kflow.kalshi.trading import TradingClient
-from kflow.testing.actor import Ground, Restless, field
+from kflow.testing.actor import LIMITS, Ground, Restless, field
 from kflow.testing.fast import FastClock
 from kflow.testing.postgres import Database
 
@@ -38,17 +39,17 @@ UNDER_WAY_NS = S // 10
 OTHERS = frozenset({Difference.EXTERNAL_ORDER, Difference.EXTERNAL_FILL})
 
 Story = Callable[[Ground], Awaitable[None]]
-Play = Callable[[Story], None]
+Play = Callable[..., None]
 
 
 @pytest.fixture
 def play(tmp_path: Path, database: Database, seed: int) -> Play:
     """Runs a story with an actor that trades at random; at its end everything known must be the exchange's truth."""
 
-    def run(story: Story) -> None:
+    def run(story: Story, **terms: Any) -> None:
         clock = FastClock()
         try:
-            clock.run(whole(story, clock, tmp_path, database, seed))
+            clock.run(whole(story, clock, tmp_path, database, seed, **terms))
         except BaseException:
             print(f"repeat with KFLOW_FAULT_SEED={seed}")
             raise
@@ -56,8 +57,8 @@ def play(tmp_path: Path, database: Database, seed: int) -> Play:
     return run
 
 
-async def whole(story: Story, clock: FastClock, folder: Path, database: Database, seed: int) -> None:
-    async with field(folder, database.dsn, seed=seed, preset="quiet", clock=clock) as ground:
+async def whole(story: Story, clock: FastClock, folder: Path, database: Database, seed: int, **terms: Any) -> None:
+    async with field(folder, database.dsn, seed=seed, preset="quiet", clock=clock, **terms) as ground:
         await ground.start()
         await story(ground)
         await true(ground)
@@ -261,6 +262,65 @@ def test_a_market_closes_early(play: Play) -> None:
         assert ground.account.open_orders(market) == []
 
     play(story)
+
+
+def test_a_market_that_is_paused_waits_and_goes_on(play: Play) -> None:
+    async def story(ground: Ground) -> None:
+        await ground.traded(10)
+        market = next(iter(ground.actor.actor.seats))
+
+        def asked() -> int:
+            return sum(arrived.market == market for arrived in ground.watch.arrived)
+
+        ground.exchange.control.deactivate(market)
+        await ground.clock.sleep(0.2)
+        before = asked()
+        await ground.traded(20)
+        assert asked() == before
+        ground.exchange.control.activate(market)
+        await ground.until(lambda: asked() > before, "orders again")
+
+    play(story)
+
+
+def test_a_market_with_other_prices_is_left_alone(play: Play) -> None:
+    """Nobody can count in its columns any more; the connection stands, and the others go on."""
+
+    async def story(ground: Ground) -> None:
+        await ground.traded(10)
+        market = next(m for m, seat in ground.actor.actor.seats.items() if seat.market.grid.prices()[0] == 100)
+        inject(ground, Kind.RETICK, market=market, structure="deci_cent")
+        await ground.until(lambda: injected(ground, Kind.RETICK) == 1, "other prices")
+        await ground.clock.sleep(0.2)
+        before = sum(arrived.market == market for arrived in ground.watch.arrived)
+        await ground.clock.sleep(30)
+        await ground.traded(20)
+        assert sum(arrived.market == market for arrived in ground.watch.arrived) == before
+        assert ground.exchange.hub.accepted == 1
+
+    play(story)
+
+
+def test_what_was_decided_too_slowly_does_not_leave(play: Play) -> None:
+    """Row 39: by the time the policy knows what it wants, the book it saw is too old."""
+
+    async def story(ground: Ground) -> None:
+        await ground.traded(5)
+        denied = ground.actor.actor.tally.guard.by_reason
+
+        def stall() -> None:
+            assert isinstance(ground.clock, FastClock)
+            Restless.before = lambda: None
+            ground.clock.passed_ns += 3 * S
+
+        while not sum(denied().values()):
+            Restless.before = stall  # what it then wants may be nothing
+            await ground.until(lambda: Restless.before is not stall, "a decision")
+            await ground.clock.sleep(1)
+        assert {reason for reason, count in denied().items() if count} == {Reason.BOOK_OLD}
+        await ground.traded(5)
+
+    play(story, limits=LIMITS.replace("book_age_seconds = 60", "book_age_seconds = 2"))
 
 
 def test_a_lost_lease_halts_at_once_and_epochs_do_not_overlap(play: Play) -> None:
