@@ -64,6 +64,7 @@ class Scene:
         self.crowd: Final = Crowd(preset, np.random.default_rng(options.seed), options.edge)
         self.now_us = start_us
         self.made = 0
+        self._missed = 0  # events of markets that were paused: with a rate they take their time all the same
         self._block_us = start_us  # where the next stretch of flow begins
         self._span_us = 0
         # By number of the market: results of those that were determined, and the close and ticks that the crowd knows.
@@ -131,7 +132,7 @@ class Scene:
         rate = self._rate
         if rate is None:
             return self._block_us + int(event.at * self._span_us)
-        return self._start_us + round((self.made + self._clearing.waiting) * US_PER_S / rate)
+        return self._start_us + round((self.made + self._missed + self._clearing.waiting) * US_PER_S / rate)
 
     def act(self, event: Event) -> None:
         """Let an event happen now."""
@@ -139,6 +140,7 @@ class Scene:
         market = self.crowd.markets[event.market]
         venue = self._clearing.venue
         if not venue.trading_active or venue.status(venue.markets[market.listing.ticker]) != "active":
+            self._missed += market.open
             return
         if market.book.grid is not self._grids[event.market]:
             self._look(event.market)

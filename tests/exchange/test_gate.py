@@ -196,6 +196,20 @@ async def test_reads_lag_writes_and_the_exchange_says_by_how_much() -> None:
         assert (await ann.get("/portfolio/balance"))["balance"] == 999_952
 
 
+async def test_what_is_free_and_what_is_held_back_are_of_one_moment() -> None:
+    clock = manual()
+
+    async def told() -> tuple[str, int]:
+        resting = await ann.get("/portfolio/summary/total_resting_order_value")
+        return (await ann.get("/portfolio/balance"))["balance_dollars"], resting["total_resting_order_value"]
+
+    async with trading(users=1, clock=clock, terms=Terms(tier="unlimited", read_lag_s=0.36)) as (_, [ann]):
+        await ann.order("bid", "0.40", "10")
+        assert await told() == ("10000.000000", 0)
+        clock.advance(0.36)
+        assert await told() == ("9996.000000", 400)
+
+
 # What goes wrong.
 
 

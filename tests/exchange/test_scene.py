@@ -160,6 +160,19 @@ def test_the_crowd_rests_during_a_pause() -> None:
     assert [message for message in pit.messages[before:] if message.kind == DELTA_TYPE]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_time_goes_on_during_a_pause_with_a_rate(whole: bool) -> None:
+    pit, scene = synthetic(SyntheticOptions(markets=1, rate=50.0), START_US)
+    play(scene)
+    pit.control.pause() if whole else pit.control.deactivate(scene.catalogue.markets[0][0].ticker)
+    moments = []
+    for _ in range(5):
+        play(scene)
+        moments.append(scene.now_us)
+    assert moments == sorted(set(moments))
+    assert moments[-1] - moments[0] > 5 * US_PER_S
+
+
 def test_the_crowd_follows_other_ticks() -> None:
     pit, scene, ticker = only_market()
     play(scene)
