@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,3 +110,21 @@ def test_settlement_is_the_same_whatever_the_order_of_fills(found: list[tuple[in
 
     bought = sum(size * ((value if side == 0 else DOLLAR - value) - 100 * cents) for side, cents, size in found)
     assert cash(found) == cash(found[::-1]) == CASH + bought
+
+
+@pytest.mark.parametrize("before", [0, 500, -500])
+@pytest.mark.parametrize("after", [0, 200, 900, -300])
+def test_what_somebody_else_made_of_the_position_is_no_profit_and_no_loss(before: int, after: int) -> None:
+    purse, book = Purse("M", CASH, FEES), view({40: 5_000}, {42: 5_000})
+    purse.hold(before)
+    assert purse.equity(book, PRICES) == CASH
+    purse.adopt(after, book, PRICES)
+    assert purse.position == after
+    assert purse.equity(book, PRICES) == CASH
+
+
+def test_what_somebody_else_bought_counts_from_then_on() -> None:
+    purse, book = Purse("M", CASH, FEES), view({40: 5_000}, {45: 5_000})
+    purse.adopt(300, book, PRICES)
+    book.change(0, PRICES.index(4_100), 5_000)  # the best bid is a cent higher
+    assert 20_000 < purse.equity(book, PRICES) - CASH <= 30_000  # of three cents what selling dearer costs is gone
