@@ -29,6 +29,7 @@ from kflow.kalshi.trading import TradingClient
 from kflow.testing.actor import LIMITS, Ground, Restless, field
 from kflow.testing.fast import FastClock
 from kflow.testing.postgres import Database
+from kflow.units import DOLLAR, Price
 
 from .conftest import Report
 
@@ -123,7 +124,6 @@ QUICK = (
     "27 lost after acceptance, reset",
     "27 later than it is waited for",
     "30 html, accepted",
-    "31 fills before the answer",
 )
 
 
@@ -205,6 +205,34 @@ def test_somebody_else_trades_for_the_account(play: Play) -> None:
     play(story)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("away", [True, False])
+def test_a_market_settles(play: Play, away: bool) -> None:
+    """Row 33: a position that is paid out is no mismatch, whether anybody listened or not."""
+
+    async def story(ground: Ground) -> None:
+        market = next(iter(ground.actor.actor.seats))
+        await ground.until(lambda: ground.account.held(market) != 0, "a position", within_s=600)
+        if away:
+            ground.proxy.refuse()
+        control = ground.exchange.control
+        control.move_close(market, 0)
+        await ground.clock.sleep(1)
+        held, cash = int(ground.account.held(market)), int(ground.account.cash[0])
+        control.determine(market, Price(DOLLAR))
+        control.settle(market, Price(DOLLAR))
+        assert int(ground.account.cash[0]) == cash + max(held, 0) * DOLLAR
+        await ground.clock.sleep(90)
+        ground.proxy.restore()
+        await true(ground)
+        assert ground.actor.actor.seats[market].purse.position == 0
+        assert ground.standing.now().overall.standing is Standing.ACTIVE
+        await ground.traded(5)
+
+    play(story)
+
+
+@pytest.mark.faults
 def test_no_way_to_the_venue_for_ten_minutes(play: Play) -> None:
     """Row 34: what rests there ends by itself, and is never taken for lost."""
 
@@ -283,6 +311,7 @@ def test_a_market_that_is_paused_waits_and_goes_on(play: Play) -> None:
     play(story)
 
 
+@pytest.mark.faults
 def test_a_market_with_other_prices_is_left_alone(play: Play) -> None:
     """Nobody can count in its columns any more; the connection stands, and the others go on."""
 
