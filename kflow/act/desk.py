@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
-from kflow.act.orders import STEPS, Fill, Intent, Order, State
+from kflow.act.orders import STEPS, Fill, IllegalStep, Intent, Order, State
 from kflow.act.purse import Purse
 from kflow.act.venue import Gone, Refused, Unclear, Venue, VenueFill, VenueOrder
 from kflow.clock import Clock
@@ -346,7 +346,11 @@ class Desk:
     def _book(self, mine: str, fill: Fill) -> Order | None:
         """The order with a fill more; None where it is known."""
         order = self.orders[mine]
-        grown = order.filled_by(fill)
+        try:
+            grown = order.filled_by(fill)
+        except IllegalStep as error:
+            _log.error("%s", error)  # the next comparison says so, too, and halts the market
+            return None
         if grown is order:
             return None
         self._put(grown)

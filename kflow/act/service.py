@@ -19,7 +19,7 @@ from kflow.act.reconcile import Belief, Difference, Kind, Outcome, begin, reconc
 from kflow.act.stakes import Stake
 from kflow.act.standing import Standing, StandingFile
 from kflow.act.venue import Gone, Refused, Truth, Unclear, Venue, VenueFill, VenueOrder
-from kflow.clock import Clock
+from kflow.clock import NS_PER_S, Clock
 from kflow.errors import KflowError
 from kflow.market.events import Other
 
@@ -33,6 +33,9 @@ _START_TRIES: Final = 10
 # At the end, for as long as an order whose sending brought no answer may be under way.
 _END_TRIES: Final = 15
 _END_PAUSE_S: Final = 1.0
+# How soon what is left is cancelled again, and how soon a group is asked for again.
+_SWEEP_NS: Final = NS_PER_S // 5
+_REGROUP_NS: Final = NS_PER_S
 _GROUP_S: Final = 1.0  # how long is waited for the venue to stop a group, before it is asked again
 
 
@@ -73,7 +76,7 @@ class Service:
         self._external: set[str] = set()
         self._began_us = 0
         self._news: asyncio.Queue[VenueFill | VenueOrder] = asyncio.Queue(10_000)
-        self._swept = False
+        self._sweep_ns = self._regroup_ns = 0  # not before: a venue that refuses is not to be overrun
 
     def watch(self, tick: Callable[[], None]) -> None:
         """Call it once a second from now on."""
@@ -258,15 +261,15 @@ class Service:
     async def _sweep(self) -> None:
         """Where all is halted, by whomever, what rests is cancelled: once, and again where something is left."""
         self._beat()
-        halted = self._standing.now().overall.standing is Standing.HALTED
-        if not halted:
-            self._swept = False
-            if self.group is None:
+        now_ns = self._clock.mono_ns()
+        if self._standing.now().overall.standing is not Standing.HALTED:
+            self._sweep_ns = 0  # the next halt is not to wait
+            if self.group is None and now_ns >= self._regroup_ns:
+                self._regroup_ns = now_ns + _REGROUP_NS
                 await self._open_group()
-            return
-        if not self._swept:
-            self._swept = True
-        await asyncio.gather(self._close_group(), self.desk.sweep())
+        elif now_ns >= self._sweep_ns:
+            self._sweep_ns = now_ns + _SWEEP_NS
+            await asyncio.gather(self._close_group(), self.desk.sweep())
 
     async def _close_group(self) -> None:
         """The venue cancels what is in it, and takes nothing that is still under way."""

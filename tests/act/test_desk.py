@@ -270,3 +270,10 @@ async def test_orders_that_are_over_are_not_looked_through() -> None:
         assert bench.desk.orders[order.intent.client_order_id].state is State.FILLED
     assert len(bench.desk.orders) == 49
     assert (bench.desk.open(MARKET), list(bench.desk.live())) == ([], [])
+
+
+async def test_a_fill_of_more_than_was_asked_is_left_to_the_comparison() -> None:
+    bench, mine = Bench(), intent(size=100)
+    await bench.rests(mine)
+    assert await bench.desk.hear([VenueFill("v1", MARKET, 0, fill("t1", 200))]) == 0
+    assert (bench.purse.position, bench.desk.orders[mine.client_order_id].filled) == (0, 0)
