@@ -108,6 +108,11 @@ class Desk:
                 return True
         return any(self.orders[mine].intent.market == market for mine in self._owed)
 
+    def unsettled(self) -> Iterator[Order]:
+        """Those of which fills may come: open, or over with fills that were told of and not heard yet."""
+        yield from self.live()
+        yield from (self.orders[mine] for mine in self._owed if self.orders[mine].over)
+
     @property
     def unknown(self) -> list[Order]:
         """Orders that may be at the venue or not."""

@@ -247,7 +247,7 @@ class Service:
 
     async def _poll(self) -> None:
         """Ask for fills while any order may have one."""
-        if self.desk.strays or any(True for _ in self.desk.live()):
+        if self.desk.strays or any(True for _ in self.desk.unsettled()):
             truth = await self.venue.truth(self._since_us())
             await self.desk.hear(truth.fills)
             if self.desk.strays:  # somebody else trades for this account, or a fill came before its order's answer
@@ -362,9 +362,9 @@ class Service:
         return reconcile(belief, truth, found=found, settled=self._paid)
 
     def _since_us(self) -> int:
-        """Before the first order that is not over."""
-        open_since = [order.intent.decided_us for order in self.desk.live()]
-        return min([self._now_us(), *open_since]) - _BEFORE_US
+        """Before the first order that may be filled, and before the last comparison: one that failed leaves no hole."""
+        since = [order.intent.decided_us for order in self.desk.unsettled()]
+        return min([self._now_us(), self.state.reconciled_us or self._began_us, *since]) - _BEFORE_US
 
     def _now_us(self) -> int:
         return self._clock.wall_ns() // 1000

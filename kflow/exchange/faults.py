@@ -275,6 +275,11 @@ class Injector:
         self._armed.append(armed)
         self._refresh()
 
+    def disarm(self) -> None:
+        """Nothing that was armed happens any more."""
+        self._armed.clear()
+        self._refresh()
+
     def _refresh(self) -> None:
         self._armed = [armed for armed in self._armed if not armed.spent]
         armed = {armed.fault.kind for armed in self._armed}

@@ -313,7 +313,7 @@ def options_of(
     made_up = SyntheticOptions(preset=preset, markets=markets, rate=rate, seed=seed, lifetime_s=10 * 86_400)
     source: Source = SyntheticSource(made_up)
     terms = terms or Terms(tier="unlimited", seed=seed, **MEASURED)  # type: ignore[arg-type]
-    return ExchangeOptions(source=source, terms=terms, clock=clock)
+    return ExchangeOptions(source=source, terms=terms, clock=clock, users=2)
 
 
 @asynccontextmanager

@@ -22,14 +22,17 @@ from kflow.act.orders import State
 from kflow.act.reconcile import HALTING
 from kflow.act.reconcile import Kind as Difference
 from kflow.act.standing import Standing
+from kflow.exchange.accounts import Ticket, UserOrder
 from kflow.exchange.faults import Fault, Kind
+from kflow.exchange.orders import TimeInForce
 from kflow.kalshi.auth import ApiKey
 from kflow.kalshi.environments import Environment, endpoints
 from kflow.kalshi.trading import TradingClient
+from kflow.market.events import Side
 from kflow.testing.actor import LIMITS, Ground, Restless, field
 from kflow.testing.fast import FastClock
 from kflow.testing.postgres import Database
-from kflow.units import DOLLAR, Price
+from kflow.units import DOLLAR, Price, Size
 
 from .conftest import Report
 
@@ -59,7 +62,7 @@ def play(tmp_path: Path, database: Database, seed: int) -> Play:
 
 
 async def whole(story: Story, clock: FastClock, folder: Path, database: Database, seed: int, **terms: Any) -> None:
-    async with field(folder, database.dsn, seed=seed, preset="quiet", clock=clock, **terms) as ground:
+    async with field(folder, database.dsn, seed=seed, clock=clock, **({"preset": "quiet"} | terms)) as ground:
         await ground.start()
         await story(ground)
         await true(ground)
@@ -174,6 +177,49 @@ def test_fills_that_are_told_wrong(play: Play, fault: Fault) -> None:
         await ground.clock.sleep(30)
 
     play(story)
+
+
+def test_a_fill_while_nothing_can_be_heard_or_asked(play: Play) -> None:
+    """Row 32: of an order that is cancelled meanwhile. The first comparison that succeeds reaches back to it."""
+
+    async def story(ground: Ground) -> None:
+        def whole() -> list[UserOrder]:
+            alone = [orders for m in ground.actor.actor.seats if len(orders := ground.account.open_orders(m)) == 1]
+            return [order for (order,) in alone if order.remaining == order.initial == 200]
+
+        await ground.until(lambda: bool(whole()), "an order that rests", within_s=600)
+        Restless.resting = True
+        inject(ground, Kind.DROP, channel="fill", every=1, times=10**6)
+        inject(ground, Kind.HTTP_ERROR, command="read", every=1, times=10**6)
+        order = whole()[0]
+        half_taken(ground, order)
+        assert order.remaining == 100
+        await ground.actor.desk.cancel(order.ticket.ticker)
+        mine = ground.actor.desk.orders[str(order.client_order_id)]
+        assert (mine.state, mine.filled) == (State.CANCELLED, 0)
+        await ground.clock.sleep(200)
+        ground.exchange.injector.disarm()
+        await ground.clock.sleep(65)
+        await true(ground)
+        assert ground.actor.desk.orders[str(order.client_order_id)].filled == 100
+
+    play(story)
+
+
+def half_taken(ground: Ground, order: UserOrder) -> None:
+    """Somebody takes all that stands before an order, and half of it."""
+    desk, ticker = ground.exchange.desk, order.ticket.ticker
+    ahead = desk.clearing.markets[ticker].engine.ahead(order)
+    other = desk.account(ground.exchange.holders[1].user_id)
+    taker = Ticket(
+        ticker=ticker,
+        side=Side(1 - order.side),
+        price=order.price,
+        size=Size(ahead + 100),
+        time_in_force=TimeInForce.IOC,
+    )
+    desk.create(other, taker)
+    desk.flush()
 
 
 def test_somebody_else_trades_for_the_account(play: Play) -> None:
