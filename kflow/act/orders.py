@@ -140,17 +140,21 @@ class Order:
 
 @dataclass(slots=True)
 class Account:
-    """Cash and positions by the fills that were applied, each once; YES positive."""
+    """Cash and positions by the fills that were applied, each once; YES positive.
+
+    What was filled before `since_us` is in them from the beginning.
+    """
 
     cash: int
     positions: dict[str, int] = field(default_factory=dict)
     fees: int = 0
+    since_us: int = 0
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     def apply(self, market: str, side: int, client_order_id: str, fill: Fill) -> bool:
         """Book a fill. False where it was booked before."""
         key = (client_order_id, fill.trade)
-        if key in self._seen:
+        if key in self._seen or fill.us < self.since_us:
             return False
         self._seen.add(key)
         held = self.positions.get(market, 0)

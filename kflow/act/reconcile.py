@@ -119,6 +119,8 @@ def begin(truth: Truth, intents: Mapping[str, Intent]) -> Account:
     for told in truth.fills:
         account.apply(told.market, told.side, mine.get(told.venue_id, told.venue_id), told.fill)
     account.cash, account.fees = truth.cash, 0
+    # Whatever a later look shows of it, under whichever id: an order that ended just before this one's reach, say.
+    account.since_us = truth.us - RACE_US
     account.positions = {market: held for market, held in truth.positions.items() if held}
     return account
 

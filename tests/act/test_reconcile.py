@@ -249,6 +249,21 @@ def test_an_account_begun_from_the_truth_has_its_fills(fates: list[Fate]) -> Non
 # Orders.
 
 
+@pytest.mark.parametrize("us", [START_US + 10, TRUTH_US - RACE_US - 1])
+def test_what_an_account_began_with_is_not_booked_again_when_its_order_is_known(us: int) -> None:
+    """An order that ended just before the reach of the first look is within that of a later one."""
+    wish = intent(1)
+    log, filled = {wish.client_order_id: wish}, fill_of(wish, 500, us=us)
+    said = truth((), [filled], {"M": 500})
+    first = reconcile(Belief(orders={}, account=begin(said, log), epoch=EPOCH, intents=log), said)
+    later = truth([told(wish, "filled", 500)], [filled], {"M": 500})
+    belief = Belief(orders=first.orders, account=first.account, epoch=EPOCH, intents=log, external=first.external)
+    outcome = reconcile(belief, later)
+    assert outcome.account.positions == {"M": 500}
+    assert outcome.account.cash == CASH
+    assert not outcome.halts
+
+
 def test_not_mentioned_is_not_gone() -> None:
     order = resting(intent(1))
     outcome = reconcile(believing(order), truth())
