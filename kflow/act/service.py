@@ -26,6 +26,8 @@ from kflow.market.events import Other
 _log = logging.getLogger(__name__)
 # How far back the venue is asked, before the oldest order that is not over.
 _BEFORE_US: Final = 60_000_000
+# Orders that the log has for open are older than this only where it was never told of their end.
+_LONGEST_US: Final = 3_600_000_000
 _RECONCILE_S: Final = 60.0
 _RENEW_S: Final = 2.0
 _LOOK_S: Final = 0.05  # how soon a halt from outside is seen, while nothing is decided
@@ -74,7 +76,7 @@ class Service:
         self._tick: Callable[[], None] = lambda: None
         self._intents: Mapping[str, Intent] = {}
         self._external: set[str] = set()
-        self._began_us = 0
+        self._began_us = self._floor_us = 0
         self._news: asyncio.Queue[VenueFill | VenueOrder] = asyncio.Queue(10_000)
         self._sweep_ns = self._regroup_ns = 0  # not before: a venue that refuses is not to be overrun
 
@@ -177,7 +179,9 @@ class Service:
         self._began_us = self._now_us()
         known = await asyncio.to_thread(self._log.known, self.venue.name)
         self._intents = {mine: order.intent for mine, order in known.items()}
-        truth = await self._truth(self._began_us - _BEFORE_US)
+        open_since = [order.intent.decided_us for order in known.values() if not order.over]
+        self._floor_us = max(min([self._began_us, *open_since]), self._began_us - _LONGEST_US) - _BEFORE_US
+        truth = await self._truth(self._floor_us)
         self.account = begin(truth, self._intents)
         for market, seat in self.actor.seats.items():
             held = truth.positions.get(market, 0)
@@ -364,7 +368,9 @@ class Service:
     def _since_us(self) -> int:
         """Before the first order that may be filled, and before the last comparison: one that failed leaves no hole."""
         since = [order.intent.decided_us for order in self.desk.unsettled()]
-        return min([self._now_us(), self.state.reconciled_us or self._began_us, *since]) - _BEFORE_US
+        earliest = min([self._now_us(), self.state.reconciled_us or self._began_us, *since]) - _BEFORE_US
+        # What was filled before the first look is in what it found, and not to be booked again.
+        return max(earliest, self._floor_us)
 
     def _now_us(self) -> int:
         return self._clock.wall_ns() // 1000

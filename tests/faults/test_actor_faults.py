@@ -398,6 +398,24 @@ def test_what_was_decided_too_slowly_does_not_leave(play: Play) -> None:
     play(story, limits=LIMITS.replace("book_age_seconds = 60", "book_age_seconds = 2"))
 
 
+@pytest.mark.parametrize("before_s", [59.9, 60.1, 60.3])
+def test_what_was_filled_before_the_start_is_not_booked_again(play: Play, before_s: float) -> None:
+    """The first look reaches back a minute. Reads lag, so a later one of the same minute begins a little before it."""
+
+    async def story(ground: Ground) -> None:
+        await ground.traded(20)
+        await ground.stop()
+        last_us = max(fill.us for order in ground.actor.desk.orders.values() for fill in order.fills.values())
+        await ground.clock.sleep(last_us / 1e6 + before_s - ground.clock.wall_ns() / 1e9)
+        Restless.resting = True
+        await ground.start()
+        await ground.clock.sleep(70)
+        await true(ground)
+        assert ground.actor.actor.tally.fills == 0
+
+    play(story)
+
+
 def test_a_lost_lease_halts_at_once_and_epochs_do_not_overlap(play: Play) -> None:
     """Row 36."""
 
