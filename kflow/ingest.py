@@ -111,6 +111,7 @@ async def http(running: Running, service: Service, say: Say) -> AsyncIterator[No
     web = running.settings.web
     async with serve(build_app(service), web.host, web.port) as served:
         say(f"health, books and metrics at http://{web.host}:{served.port}/rl/health")
+        say(f"look at http://{web.host}:{served.port}/")
         yield
 
 

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from kflow.clock import NS_PER_S
 from kflow.web import metrics
 from kflow.web.broadcast import Broadcast, Pace
+from kflow.web.files import Files
 from kflow.web.guard import HEADERS, Guard
 from kflow.web.health import HEALTHY, health_json, message_age_s, unready
 from kflow.web.orderbook import orderbook_json
@@ -30,16 +31,18 @@ from kflow.web.status import SCHEMA_VERSION, status_json
 UNSUPPORTED: Final = 1003
 TRY_AGAIN: Final = 1013
 _HINTS: Final = {
-    404: "there are /rl/health, /rl/status, /rl/orderbook/snapshot, /rl/ws, /metrics, /livez and /readyz",
+    404: "there are /, /rl/health, /rl/status, /rl/orderbook/snapshot, /rl/ws, /metrics, /livez and /readyz",
     405: "only /rl/admin/stop takes a POST, everything else a GET",
 }
 
 
 def build_app(service: Service, *, pace: Pace | None = None) -> Starlette:
     """The service's ASGI application. `pace` sets the limits of the stream."""
-    web = _Web(service, pace)
+    web, page = _Web(service, pace), Files()
     app = Starlette(
         routes=[
+            Route("/", page.index),
+            Route("/page/{name}", page.named),
             Route("/rl/health", web.health),
             Route("/rl/status", web.status),
             Route("/rl/orderbook/snapshot", web.snapshot),

@@ -17,7 +17,7 @@ from kflow.web.access import Access
 
 BODY_BYTES: Final = 64 * 1024
 READS: Final = frozenset({"GET", "HEAD"})
-# JSON and text only: nothing we answer may load, frame or be taken for something else.
+# Nothing we answer may load, frame or be taken for something else, unless its route says what it may (the page).
 HEADERS: Final = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -70,7 +70,9 @@ def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             message.setdefault("headers", [])
-            MutableHeaders(scope=message).update(HEADERS)
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
         await send(message)
 
     return sending

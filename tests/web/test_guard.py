@@ -11,7 +11,17 @@ from kflow.testing.recording import TOKEN
 from kflow.web.access import Access
 from kflow.web.guard import BODY_BYTES
 
-READS = ["/rl/health", "/rl/status", "/rl/orderbook/snapshot", "/metrics", "/livez", "/readyz", "/nothing"]
+READS = [
+    "/",
+    "/page/index.html",
+    "/rl/health",
+    "/rl/status",
+    "/rl/orderbook/snapshot",
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/nothing",
+]
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
