@@ -163,6 +163,7 @@ class _Comparison:
         self.told = dict(sorted(told.items(), key=lambda item: item[1].state != "resting"))
         self.mine = {order.venue_id: mine for mine, order in belief.orders.items() if order.venue_id is not None}
         self.mine |= {order.venue_id: order.mine for order in self.told.values() if self._intent(order.mine)}
+        self.resting = {self.mine.get(venue_id) for venue_id, order in self.told.items() if order.state == "resting"}
         self.open_questions: set[str] = set()  # markets whose fills are not all told of, or not all heard of
 
     def run(self) -> Outcome:
@@ -208,19 +209,21 @@ class _Comparison:
     def _own_fill(self, mine: str, told: VenueFill) -> None:
         order, intent = self.out.orders.get(mine), self._intent(mine)
         assert intent is not None
+        booked = self.out.account.apply(told.market, told.side, mine, told.fill)
         if order is None:
+            if not booked and mine not in self.resting:
+                return  # the account began with it, and its order was over by then
             order = self._adopted(mine, intent, told.venue_id)
         if (told.market, told.side) != (intent.market, intent.side):
             text = f"trade {told.fill.trade} of order {mine} is in {told.market}, side {told.side}"
             self._note(Kind.ALTERED, intent.market, mine, text)
         try:
-            grown = order.filled_by(told.fill)
+            self.out.orders[mine] = order.filled_by(told.fill)
         except IllegalStep as error:
-            if self.out.account.apply(told.market, told.side, mine, told.fill):
+            if booked:
                 self._note(Kind.OVERFILLED, intent.market, mine, str(error))
             return
-        self.out.orders[mine] = grown
-        if self.out.account.apply(told.market, told.side, mine, told.fill):
+        if booked:
             size, price = told.fill.size / 100, told.fill.price / 10_000
             self._note(Kind.MISSED_FILL, told.market, mine, f"{size:g} at ${price:.4f}, trade {told.fill.trade}")
 
@@ -249,8 +252,8 @@ class _Comparison:
         intent, order = self._intent(mine), self.out.orders.get(mine)
         assert intent is not None
         if order is None:
-            if told.state != "resting" and not told.filled:
-                return  # only the log knew it, and nothing came of it
+            if told.state != "resting":
+                return  # only the log knew it, and it was over when we began: what came of it is in the account
             order = self._adopted(mine, intent, told.venue_id)
         filled = order.filled
         if told.filled > filled:

@@ -264,6 +264,32 @@ def test_what_an_account_began_with_is_not_booked_again_when_its_order_is_known(
     assert not outcome.halts
 
 
+@pytest.mark.parametrize("state", ["filled", "cancelled"])
+@pytest.mark.parametrize("shown", [(), (100,), (100, 400)], ids=["no fill", "one fill", "both fills"])
+def test_what_was_over_before_we_began_is_not_followed(state: str, shown: tuple[int, ...]) -> None:
+    """The venue still tells of the order, and its first fills lie before the reach: they will never be told."""
+    wish = intent(1)
+    log = {wish.client_order_id: wish}
+    fills = [fill_of(wish, size, trade=f"t{size}") for size in shown]
+    said = truth([told(wish, state, 500)], fills, {"M": 500})
+    outcome = reconcile(Belief(orders={}, account=begin(said, log), epoch=EPOCH, intents=log), said)
+    assert (outcome.orders, kinds(outcome), outcome.ask, outcome.account.positions) == ({}, [], [], {"M": 500})
+
+
+def test_a_fill_after_we_began_is_booked_though_the_log_holds_its_order_for_over() -> None:
+    wish = intent(1)
+    log = {wish.client_order_id: wish}
+    account = begin(truth(), log)
+    late = fill_of(wish, 500, us=TRUTH_US)
+    outcome = reconcile(
+        Belief(orders={}, account=account, epoch=EPOCH, intents=log),
+        truth([told(wish, "filled", 500)], [late], {"M": 500}, CASH - wish.price * 500 - late.fill.fee),
+    )
+    assert outcome.orders[wish.client_order_id].state is State.FILLED
+    assert outcome.account.positions == {"M": 500}
+    assert not outcome.halts
+
+
 def test_not_mentioned_is_not_gone() -> None:
     order = resting(intent(1))
     outcome = reconcile(believing(order), truth())
