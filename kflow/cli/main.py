@@ -17,6 +17,7 @@ from kflow.cli.lazy import Mount, lazy_group, new_app
 from kflow.errors import ConfigError, KflowError
 
 MOUNTS = {
+    "init": Mount("kflow.cli.init:init", "Write kflow.toml: every setting with its meaning."),
     "ingest": Mount("kflow.cli.ingest:ingest", "Record order books, trades and tickers of any number of markets."),
     "watch": Mount("kflow.cli.watch:watch", "Show a running recorder live: ladder, rates, lag, gaps."),
     "replay": Mount("kflow.cli.replay:app", "Give recorded sessions back: verify, export, serve."),

@@ -17,9 +17,10 @@ from kflow.settings.groups import (
     declared,
     groups,
 )
-from kflow.settings.loading import OTHER_VARIABLES, load, unknown_variables, wants_traceback
+from kflow.settings.loading import FILE_NAME, OTHER_VARIABLES, load, unknown_variables, wants_traceback
 
 __all__ = [
+    "FILE_NAME",
     "OTHER_VARIABLES",
     "Actor",
     "Data",

@@ -20,10 +20,20 @@ Bounds = tuple[float | None, float | None]
 
 
 def _setting(
-    default: Any, about: str, *, env: str = "", unit: str = "", secret: bool = False, bounds: Bounds = (None, None)
+    default: Any,
+    about: str,
+    *,
+    env: str = "",
+    unit: str = "",
+    secret: bool = False,
+    bounds: Bounds = (None, None),
+    example: Any = None,
 ) -> Any:
-    """Declare one setting. `env` is its own environment name; KFLOW__GROUP__NAME works for all."""
-    metadata = {"about": about, "env": env, "unit": unit, "secret": secret, "bounds": bounds}
+    """Declare one setting. `env` is its own environment name; KFLOW__GROUP__NAME works for all.
+
+    `example`: what `kflow init` shows where the default is none.
+    """
+    metadata = {"about": about, "env": env, "unit": unit, "secret": secret, "bounds": bounds, "example": example}
     return field(default=default, metadata=metadata, repr=not secret)
 
 
@@ -35,11 +45,16 @@ class Kalshi:
         "local", "which venue: a private local exchange, Kalshi's demo, or Kalshi itself"
     )
     exchange: str | None = _setting(
-        None, "address of a running local exchange (http://127.0.0.1:PORT); none: ingest starts a private one"
+        None,
+        "address of a running local exchange (http://127.0.0.1:PORT); none: ingest starts a private one",
+        example="http://127.0.0.1:8080",
     )
     key_id: str | None = _setting(None, "id of the API key", env="KALSHI_API_KEY_ID", secret=True)
     private_key_path: Path | None = _setting(
-        None, "file of the API key's private part, PEM, mode 0600", env="KALSHI_PRIVATE_KEY_PATH"
+        None,
+        "file of the API key's private part, PEM, mode 0600",
+        env="KALSHI_PRIVATE_KEY_PATH",
+        example=Path("kalshi_private_key.pem"),
     )
 
 
@@ -48,13 +63,20 @@ class Selection:
     """Which markets are recorded."""
 
     markets: tuple[str, ...] = _setting(
-        (), "tickers of markets, events or series, separated by commas", env="RL_MARKET_TICKER"
+        (),
+        "tickers of markets, events or series, separated by commas",
+        env="RL_MARKET_TICKER",
+        example=("INXD-25JAN03",),
     )
-    events: tuple[str, ...] = _setting((), "event tickers: all their markets")
-    series: tuple[str, ...] = _setting((), "series tickers: the markets of their next event")
+    events: tuple[str, ...] = _setting((), "event tickers: all their markets", example=("INXD-25JAN03",))
+    series: tuple[str, ...] = _setting((), "series tickers: the markets of their next event", example=("KXBTC15M",))
     all: bool = _setting(False, "every open market of the venue")
     min_volume: int | None = _setting(
-        None, "with `all`: only markets that traded at least this much", unit="contracts", bounds=(0, None)
+        None,
+        "with `all`: only markets that traded at least this much",
+        unit="contracts",
+        bounds=(0, None),
+        example=1_000,
     )
     max_markets: int = _setting(
         1_000, "refuse a selection with more markets than this", unit="markets", bounds=(1, None)
@@ -67,7 +89,7 @@ class Data:
 
     dir: Path | None = _setting(
         None, "folder of journals and the embedded database; none: the platform's folder for user data",
-        env="KFLOW_DATA_DIR",
+        env="KFLOW_DATA_DIR", example=Path("data"),
     )  # fmt: skip
 
 
@@ -80,7 +102,9 @@ class Database:
         env="DATABASE_URL", secret=True,
     )  # fmt: skip
     url_file: Path | None = _setting(
-        None, "file whose only line is the database URL, mode 0600 (keeps it out of the environment)"
+        None,
+        "file whose only line is the database URL, mode 0600 (keeps it out of the environment)",
+        example=Path("database-url"),
     )
 
 
@@ -118,6 +142,7 @@ class Web:
         None,
         "file with the token that admin requests must carry, mode 0600; none: `web-token` in the data folder, which is "
         "made on first use",
+        example=Path("web-token"),
     )
 
 
@@ -138,7 +163,9 @@ class Actor:
     strategy: str = _setting(
         "disabled", "who decides: disabled, rl_model, hardcoded:NAME, or module:Class", env="RL_ACTOR_STRATEGY"
     )
-    model_path: Path | None = _setting(None, "the model of strategy rl_model", env="RL_ACTOR_MODEL_PATH")
+    model_path: Path | None = _setting(
+        None, "the model of strategy rl_model", env="RL_ACTOR_MODEL_PATH", example=Path("models/ppo_1.zip")
+    )
     throttle_ms: int = _setting(
         250, "shortest time between two actions in one market", env="RL_ACTOR_THROTTLE_MS", unit="ms", bounds=(0, None)
     )
@@ -152,13 +179,19 @@ class Actor:
     venue: Literal["paper", "exchange"] = _setting(
         "paper", "paper: live books, filled by the simulator; exchange: orders leave for kalshi.environment"
     )
-    limits: Path | None = _setting(None, "limits file; without one the small defaults hold (kflow actor limits)")
+    limits: Path | None = _setting(
+        None, "limits file; without one the small defaults hold (kflow actor limits)", example=Path("limits.toml")
+    )
     key_id: str | None = _setting(None, "id of the actor's own API key; recorders' keys should only read", secret=True)
-    private_key_path: Path | None = _setting(None, "file of the actor's private key, PEM, mode 0600")
+    private_key_path: Path | None = _setting(
+        None, "file of the actor's private key, PEM, mode 0600", example=Path("kalshi_actor_key.pem")
+    )
     port: int = _setting(8002, "port of the actor's HTTP service; 0 takes any free one", bounds=(0, 65535))
     webhook: str | None = _setting(None, "URL that alerts are sent to, as JSON", secret=True)
     hook: tuple[str, ...] = _setting(
-        (), "command that is run for each alert, given it as JSON: its words, separated by commas"
+        (),
+        "command that is run for each alert, given it as JSON: its words, separated by commas",
+        example=("logger", "-t", "kflow"),
     )
 
 
@@ -194,6 +227,7 @@ class Declaration:
     secret: bool
     bounds: Bounds
     env: tuple[str, ...]
+    example: Any
 
     @property
     def core(self) -> Any:
@@ -256,4 +290,5 @@ def _declaration(group: str, item: Field[Any], kind: Any) -> Declaration:
         secret=item.metadata["secret"],
         bounds=item.metadata["bounds"],
         env=(own, general) if own else (general,),
+        example=item.metadata["example"],
     )
