@@ -8,7 +8,7 @@ FULL := $(VENV)/.installed-train
 TORCH = $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-train.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test clients lint types bench slow faults soak docs lock clean
+.PHONY: help setup demo test clients lint types bench slow faults soak docs site lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,9 @@ test: $(FULL) ## lint, types and all tests but the slow ones
 slow: $(FULL) clients ## the tests that `make test` leaves out for time, but for long faults
 	$(BIN)/python -m pytest -n 2 -q -m "slow and not faults"
 
-clients: $(READY) ## independent Kalshi clients for the conformance tests, each in an environment of its own
+clients: $(READY) ## independent Kalshi clients for the conformance tests, and Sphinx, each in an environment of its own
 	@$(BIN)/python tests/conformance/install.py
+	@$(BIN)/python docs/site/build.py --install
 
 lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -67,6 +68,9 @@ soak: $(READY) ## one hour at 1,000 messages a second
 
 docs: $(READY) ## write docs/cli.md, settings.md, exit-codes.md and policy.md from the code
 	$(BIN)/python -m kflow.cli.reference docs
+
+site: docs ## the documentation as a site, in build/site: no network needed to make or to read it once Sphinx is there
+	@$(BIN)/python docs/site/build.py build/site
 
 lock: ## renew requirements.lock and requirements-train.lock from pyproject.toml
 	PYTHON=$(PYTHON) .ci/lock
