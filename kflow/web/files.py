@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -19,7 +21,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".png": "image/png",
-    ".txt": "text/plain; charset=utf-8",
+    "": "text/plain; charset=utf-8",  # licences
 }
 # Our own scripts and styles, our own stream, and nothing of anybody else; no inline script, whatever a market is named.
 _POLICY: Final = (
@@ -56,9 +58,17 @@ class Files:
         return Response(content, 200, headers)
 
 
-def _found() -> list[tuple[str, str, bytes]]:
-    there = [(file, "." + file.name.rpartition(".")[2]) for file in (files("kflow.web") / "page").iterdir()]
-    return [(file.name, _TYPES[ending], file.read_bytes()) for file, ending in there if ending in _TYPES]
+def _found() -> Iterator[tuple[str, str, bytes]]:
+    return _below(files("kflow.web") / "page", PurePosixPath())
+
+
+def _below(folder: Traversable, at: PurePosixPath) -> Iterator[tuple[str, str, bytes]]:
+    for file in folder.iterdir():
+        path = at / file.name
+        if file.is_dir():
+            yield from _below(file, path)
+        elif path.suffix in _TYPES:
+            yield str(path), _TYPES[path.suffix], file.read_bytes()
 
 
 def _headers(kind: str, content: bytes) -> dict[str, str]:

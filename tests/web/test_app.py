@@ -235,7 +235,7 @@ async def test_get_never_changes_state(session: Any, serving: Any) -> None:
     """Whatever the route table holds now or later."""
     session.start()
     app = build_app(session.service())
-    paths = [route.path.replace("{name}", "index.html") for route in app.routes if isinstance(route, Route)]
+    paths = [route.path.replace("{name:path}", "index.html") for route in app.routes if isinstance(route, Route)]
     writes = [r.path for r in app.routes if isinstance(r, Route) and r.methods and not r.methods <= {"GET", "HEAD"}]
     assert writes == ["/rl/admin/stop"]
 
