@@ -42,7 +42,7 @@ def build_app(service: Service, *, pace: Pace | None = None) -> Starlette:
     app = Starlette(
         routes=[
             Route("/", page.index),
-            Route("/page/{name}", page.named),
+            Route("/page/{name:path}", page.named),
             Route("/rl/health", web.health),
             Route("/rl/status", web.status),
             Route("/rl/orderbook/snapshot", web.snapshot),
