@@ -19,13 +19,11 @@ import gzip
 import json
 import os
 import select
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +43,11 @@ from kflow.sim.tape import PRINT, TRADE, Stretch, Tape, compile_tape
 from kflow.testing.plain_sim import PlainSimulator
 from kflow.units import DOLLAR, Money, Size
 
-ENVIRONMENT = Path(__file__).parents[1] / ".venvs" / "hftbacktest"
-PEER = ("hftbacktest==2.4.4", "llvmlite==0.50.0", "numba==0.68.1", "numpy==2.2.6")
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = ROOT / ".venvs" / "hftbacktest"
+INSTALL = ROOT / "tests" / "conformance" / "install.py"
+LOCK = INSTALL.with_name("hftbacktest.lock").read_text()
+PEER = next(line.split()[0] for line in LOCK.splitlines() if line.startswith("hftbacktest=="))
 CONTRACTS = 10
 # Cash and positions never bind.
 RICH = Money(10**15), Size(10**9)
@@ -478,23 +479,16 @@ def first_call() -> None:
 
 def missing() -> str | None:
     """Make hftbacktest's environment where there is none yet; why it cannot be had, if so."""
-    stamp, pins = ENVIRONMENT / ".installed", "\n".join(PEER)
-    if stamp.is_file() and stamp.read_text() == pins:
-        return None
-    print("installing hftbacktest into .venvs/hftbacktest")
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    venv.create(ENVIRONMENT, with_pip=True)
-    # What else it asks for draws its reports.
     done = subprocess.run(
-        [ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-         "--retries", "1", "--timeout", "20", "--only-binary=:all:", *PEER],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode == 0:
-        stamp.write_text(pins)
+        [sys.executable, INSTALL, "hftbacktest"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if (ENVIRONMENT / ".installed").is_file():
         return None
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    return (done.stderr.strip().splitlines() or ["pip could not install it"])[-1]
+    return (done.stdout.strip().splitlines() or ["pip could not install it"])[-1]
 
 
 def check(ours: Mapping[Schedule, Ours], theirs: Theirs) -> dict[str, Any]:
@@ -577,7 +571,7 @@ def main() -> None:
         name: medians[f"kflow, {name}"].per_cpu_s / medians[f"hftbacktest, {name}"].per_cpu_s
         for name in ("250 ms", "20 ms")
     }
-    facts |= {"fills": check(ours, theirs), "fast_ratio": ratio["20 ms"], "their_rows": theirs.rows, "peer": PEER[0]}
+    facts |= {"fills": check(ours, theirs), "fast_ratio": ratio["20 ms"], "their_rows": theirs.rows, "peer": PEER}
     report("simulate", medians, ratio["250 ms"], packages=("numpy", "numba"), **facts)
 
 

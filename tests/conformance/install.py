@@ -1,7 +1,7 @@
 """Installs the independent clients and libraries of the conformance tests, each into a virtual environment of its own.
 
-`python tests/conformance/install.py` makes `.venvs/<client>` from `<client>.lock` beside this file, and does nothing
-where that is done. Where no package registry can be reached it says so, leaves `.venvs/<client>.unreachable` and ends
+`python tests/conformance/install.py [NAME …]` makes `.venvs/<client>` from `<client>.lock` beside this file, of all or of
+those named, and does nothing where that is done. Where no package registry can be reached it says so, leaves `.venvs/<client>.unreachable` and ends
 with 0: the tests of that client are then skipped. Any other failure ends it with 1.
 """
 
@@ -25,7 +25,7 @@ _UNREACHABLE: Final = (
 
 
 # What is installed beside the clients and trades on nothing.
-_LIBRARIES: Final = frozenset({"empyrical-reloaded"})
+_LIBRARIES: Final = frozenset({"empyrical-reloaded", "hftbacktest", "readers"})
 
 
 def locks() -> list[str]:
@@ -86,5 +86,13 @@ def install(client: str) -> bool:
     return False
 
 
+def main(names: list[str]) -> int:
+    """Install those named, or all of them; every one is tried, whatever became of the others."""
+    if unknown := set(names) - set(locks()):
+        print(f"there is no {min(unknown)}.lock: choose of {', '.join(locks())}", file=sys.stderr)
+        return 2
+    return 0 if all(list(map(install, names or locks()))) else 1
+
+
 if __name__ == "__main__":
-    sys.exit(0 if all(list(map(install, locks()))) else 1)  # try every one, whatever became of the others
+    sys.exit(main(sys.argv[1:]))
