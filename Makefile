@@ -66,7 +66,7 @@ faults: $(READY) ## the fault tests, long forms too: kills, cuts, full disks; fi
 soak: $(READY) ## one hour at 1,000 messages a second
 	$(BIN)/python bench/soak.py
 
-docs: $(READY) ## write docs/cli.md, settings.md, exit-codes.md and policy.md from the code
+docs: $(READY) ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m kflow.cli.reference docs
 
 site: docs ## the documentation as a site, in build/site: no network needed to make or to read it once Sphinx is there

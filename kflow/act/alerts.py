@@ -40,8 +40,8 @@ _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 class Severity(StrEnum):
     """How soon a person should look."""
 
-    INFO = "info"
-    WARNING = "warning"
+    INFO = "info"  # not at all
+    WARNING = "warning"  # today
     CRITICAL = "critical"  # now
 
 

@@ -23,13 +23,13 @@ class State(StrEnum):
     """Where an order stands. What is `unknown` may rest at the venue or not; its market waits until it is known."""
 
     STORED = "stored"  # written down, not sent yet
-    SENT = "sent"
+    SENT = "sent"  # on its way: no answer yet
     UNKNOWN = "unknown"  # sent, and no answer says whether it got there
-    RESTING = "resting"
-    FILLED = "filled"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    REFUSED = "refused"
+    RESTING = "resting"  # in the venue's book, wholly or what is left of it
+    FILLED = "filled"  # wholly
+    CANCELLED = "cancelled"  # by us or by the venue, perhaps filled in part
+    EXPIRED = "expired"  # its time was over
+    REFUSED = "refused"  # the venue did not take it
     ABSENT = "absent"  # the venue says that it never had it
 
 

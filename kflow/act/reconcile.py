@@ -25,9 +25,9 @@ RACE_US: Final = 2_000_000
 class Kind(StrEnum):
     """What a difference is."""
 
-    MISSED_FILL = "missed_fill"  # applied
+    MISSED_FILL = "missed_fill"  # we did not hear of it: applied
     FOUND = "found"  # an order whose fate was unknown rests
-    ENDED = "ended"  # without our hearing of it
+    ENDED = "ended"  # an order is over without our hearing of it
     ABSENT = "absent"  # asked after by its id, and the venue never had it
     UNASKED = "unasked"  # not mentioned: to be asked after
     VANISHED = "vanished"  # the venue had it and does not know it any more

@@ -30,7 +30,7 @@ _MOST_BYTES: Final = 1 << 20
 class Standing(Enum):
     """What may be done."""
 
-    ACTIVE = "active"
+    ACTIVE = "active"  # what the limits allow
     REDUCING = "reducing"  # only what makes a position smaller
     HALTED = "halted"  # nothing but cancelling
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from typer.main import get_command
 
+from kflow import errors
+from kflow.cli import reasons
 from kflow.cli.exitcodes import EXIT_CODES
 from kflow.cli.main import app
 from kflow.settings import OTHER_VARIABLES, Declaration, declared, groups
@@ -19,6 +22,10 @@ SETTINGS_RULES = (
     "Flags win over the environment, the environment over `kflow.toml`, and that over the defaults. "
     "`kflow config show --origins` says what holds and why; `kflow config check` finds mistakes. "
     "Relative paths in `kflow.toml` start at its own folder. Lists in the environment are separated by commas."
+)
+_ERRORS = (
+    "What `kflow` raises on purpose, in Python too: each says in one sentence what happened, and in `hint` what to do "
+    "now. The command line prints both and ends with the code."
 )
 _POLICY_RULES = (
     "The same in training and before the venue: one source, compiled by numba for batches, plain Python for one "
@@ -33,11 +40,15 @@ _FEATURE_TERMS = (
 
 def pages() -> dict[str, str]:
     """Each page by its file name."""
+    from kflow.web import metrics
+
     return {
         "cli.md": _commands_page(),
         "settings.md": _settings_page(),
         "exit-codes.md": _exit_codes_page(),
         "policy.md": _policy_page(),
+        "metrics.md": metrics.document(MADE),
+        "reasons.md": reasons.page(MADE),
     }
 
 
@@ -100,7 +111,19 @@ def _example() -> list[str]:
 def _exit_codes_page() -> str:
     lines = ["# Exit codes", "", MADE, "", "| code | name | when |", "|---|---|---|"]
     lines += [f"| {entry.code} | {entry.name} | {entry.meaning} |" for entry in EXIT_CODES]
+    lines += ["", "## Errors", "", _ERRORS, "", "| error | what | code |", "|---|---|---|"]
+    lines += [
+        f"| {'· ' * depth}`{error.__name__}` | {about} | {error.exit_code} |" for error, about, depth in failures()
+    ]
     return "\n".join(lines) + "\n"
+
+
+def failures(error: type[errors.KflowError] = errors.KflowError, depth: int = 0) -> Iterator[tuple[Any, str, int]]:
+    """Every error of `kflow.errors`, what it says of itself, and how deep in the tree it is."""
+    yield error, inspect.getdoc(error).split("\n")[0], depth  # type: ignore[union-attr]
+    for child in error.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from failures(child, depth + 1)
 
 
 def _policy_page() -> str:

@@ -30,23 +30,23 @@ class Reason(StrEnum):
     """Why an order last changed, in the venue's words (`last_update_reason`)."""
 
     CANCEL = ""  # asked for by the owner: the venue names no reason
-    DECREASE = "Decrease"
-    AMEND = "Amend"
-    MARGIN = "MarginCancel"
-    SELF_TRADE = "SelfTradeCancel"
-    EXPIRY = "ExpiryCancel"
-    CLOSE = "CloseCancel"
-    HALT = "HaltCancel"
-    TRADE = "Trade"
-    POST_ONLY = "PostOnlyCrossCancel"
-    REDUCE_ONLY = "ReduceOnlyCancel"
+    DECREASE = "Decrease"  # made smaller by its owner
+    AMEND = "Amend"  # price or size changed by its owner
+    MARGIN = "MarginCancel"  # a dearer fee is not there in cash
+    SELF_TRADE = "SelfTradeCancel"  # it would have met an order of the same owner
+    EXPIRY = "ExpiryCancel"  # its time was over
+    CLOSE = "CloseCancel"  # the market closed
+    HALT = "HaltCancel"  # trading paused and it asked to go then, or its market went on after a pause
+    TRADE = "Trade"  # filled, wholly or in part
+    POST_ONLY = "PostOnlyCrossCancel"  # post-only, and it would have traded
+    REDUCE_ONLY = "ReduceOnlyCancel"  # reduce-only, and there is nothing to reduce
 
 
 class Kill(StrEnum):
     """Why an order never took effect: the book is as it was."""
 
-    POST_ONLY_CROSS = "post only cross"
-    FILL_OR_KILL = "fill or kill insufficient resting volume"
+    POST_ONLY_CROSS = "post only cross"  # post-only, and it would have traded
+    FILL_OR_KILL = "fill or kill insufficient resting volume"  # less rests than all of it
 
 
 class Order:

@@ -26,7 +26,7 @@ Level = tuple[Price, Size]
 class SnapshotReason(Enum):
     """Why a snapshot came."""
 
-    SUBSCRIBE = "subscribe"
+    SUBSCRIBE = "subscribe"  # the first of a subscription
     RESYNC = "resync"  # asked for after a gap
     CHECK = "check"  # asked for to compare with a live book
     VENUE = "venue"  # sent unasked in mid-stream, for example at a market's close

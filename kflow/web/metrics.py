@@ -202,18 +202,17 @@ def _open_files() -> int | None:
         return None
 
 
-def document() -> str:
-    """docs/metrics.md."""
+def document(made: str) -> str:
+    """docs/metrics.md; `made` says that it is not written by hand."""
     from kflow.web.actor import METRICS as ACTORS
 
     return (
-        "# Metrics\n\n"
+        f"# Metrics\n\n{made}\n\n"
         "`GET /metrics` answers in Prometheus' text format. No metric has a label per market: with thousands of\n"
         "markets that would be the largest part of anyone's time series. A value that is not known yet is absent,\n"
         "never 0.\n\n"
         f"## Of `kflow ingest`\n{_table(METRICS)}\n"
-        f"## Of `kflow actor`\n{_table(ACTORS)}\n"
-        "This page is written by `python -m kflow.web.metrics > docs/metrics.md`.\n"
+        f"## Of `kflow actor`\n{_table(ACTORS)}"
     )
 
 
@@ -223,7 +222,3 @@ def _table(metrics: Sequence[Metric[S]]) -> str:
         for m in metrics
     )
     return "| name | kind | labels | meaning |\n|---|---|---|---|\n" + "".join(rows)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(document())

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-from kflow.web.metrics import METRICS, document
+from kflow.web.metrics import METRICS
 
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
 SAMPLE = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{({LABEL}(?:,{LABEL})*)\}})? (\+Inf|-?[0-9.e+-]+)")
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
 Samples = dict[str, dict[str, float]]
 
@@ -122,7 +120,3 @@ def test_names_that_dashboards_rely_on() -> None:
 
 def test_no_metric_has_a_label_per_market() -> None:
     assert not [metric for metric in METRICS if {"market", "ticker"} & set(metric.labels)]
-
-
-def test_the_page_is_that_of_the_declarations() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run: python -m kflow.web.metrics > docs/metrics.md"
