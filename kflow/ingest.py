@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import psycopg
 
@@ -26,15 +27,21 @@ from kflow.record.plan import facts_of
 from kflow.record.recorder import Plan
 from kflow.record.session import Connect, RecordingOptions, RecordingSession, new_card, recover
 from kflow.settings import Settings, declared, unknown_variables
+from kflow.supervisor import NOBODY, Supervisor
 from kflow.web.access import Access
 from kflow.web.app import build_app
 from kflow.web.changes import Changes
-from kflow.web.health import judge
+from kflow.web.health import judge, unready
 from kflow.web.pulse import LOOK_S, Pulse
 from kflow.web.server import require_free, serve
 from kflow.web.service import Service
 
 Say = Callable[[str], None]
+# So much longer a start may take once the feed's loop came round again, and an end once it is seen to go on.
+EXTENSION_S: Final = 30.0
+# Loading what earlier runs left is waited for so long at the end; the next run goes on where this one was stopped.
+RECOVERY_S: Final = 300.0
+_STATUS_LOOKS: Final = 10
 _log = logging.getLogger(__name__)
 
 
@@ -127,6 +134,59 @@ async def tell(service: Service) -> None:
             _log.warning("%s", sentence)
 
 
+@asynccontextmanager
+async def supervised(service: Service, supervisor: Supervisor) -> AsyncIterator[None]:
+    """Tell the service manager how the session goes for as long as the block lasts, and then that it ends."""
+    telling = asyncio.create_task(_tell_supervisor(service, supervisor)) if supervisor.listens else None
+    try:
+        yield
+    finally:
+        if telling is not None:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+        supervisor.stopping("writing what is left into the tables")
+
+
+async def _tell_supervisor(service: Service, supervisor: Supervisor) -> None:
+    """Ready when /readyz is; alive for each look between which the feed's loop came round."""
+    pulse, turns, looks, ready = Pulse(service), service.feed.turns, 0, False
+    while True:
+        pulse.look()
+        why = unready(service, pulse)
+        if service.feed.turns != turns:
+            turns = service.feed.turns
+            supervisor.alive()
+            if not ready:
+                supervisor.extend(EXTENSION_S)
+        if not ready and not why:
+            ready = True
+            supervisor.ready()
+            looks = 0
+        if looks % _STATUS_LOOKS == 0 or why:
+            supervisor.say("; ".join(why) or _sentence(service))
+        looks += 1
+        await service.clock.sleep(LOOK_S)
+
+
+def _sentence(service: Service) -> str:
+    counts, gaps = service.books.counts(), service.recorder.gaps.total()
+    return (
+        f"session {service.session_number()}: {counts['live']} of {sum(counts.values())} books live, "
+        f"{service.recorder.total_messages:,} messages, {gaps:,} gaps"
+    )
+
+
+async def _patiently(recovering: asyncio.Task[None], supervisor: Supervisor) -> None:
+    """Wait for recovery, but not for ever where somebody waits for us."""
+    step_s = EXTENSION_S / 3
+    for _ in range(int(RECOVERY_S / step_s) if supervisor.listens else 0):
+        if (await asyncio.wait([recovering], timeout=step_s))[0]:
+            break
+        supervisor.say("loading what earlier sessions left; the next run goes on with it if this one is killed")
+        supervisor.extend(EXTENSION_S)
+    await recovering
+
+
 def checked(settings: Settings, *, duration_s: float | None, say: Say) -> Settings:
     """The settings of a run, once what can be refused without touching anything is refused.
 
@@ -151,7 +211,9 @@ def checked(settings: Settings, *, duration_s: float | None, say: Say) -> Settin
     return settings
 
 
-async def ingest(settings: Settings, *, duration_s: float | None, say: Say, attach: Attach) -> IngestResult:
+async def ingest(
+    settings: Settings, *, duration_s: float | None, say: Say, attach: Attach, supervisor: Supervisor = NOBODY
+) -> IngestResult:
     """Record until stopped. `attach` is entered with the running session: the HTTP service and the live view.
 
     Raises KflowError where the recording cannot begin, or where the venue refuses our key or our commands.
@@ -161,6 +223,7 @@ async def ingest(settings: Settings, *, duration_s: float | None, say: Say, atta
     stop.on_signals(say)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        supervisor.say("starting the database, then asking the venue")
         connect = stack.enter_context(wiring.connections(settings))
         venue, key = await stack.enter_async_context(wiring.venue_of(settings, say))
         async with RestClient(venue, clock=clock) as client:
@@ -173,11 +236,11 @@ async def ingest(settings: Settings, *, duration_s: float | None, say: Say, atta
         running = Running(session, session.feed(venue.ws, key), stop, plan, settings, clock)
         recovering = asyncio.create_task(asyncio.to_thread(_recover, root, connect, clock, say))
         try:
-            async with attach(running):
+            async with attach(running), supervised(service_of(running), supervisor):
                 await _until_stopped(running, duration_s)
         finally:
             stored = await session.end()
-            await recovering
+            await _patiently(recovering, supervisor)
         return _result(session, number, stored)
 
 

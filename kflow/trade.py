@@ -28,6 +28,7 @@ from kflow.act.seat import Seat
 from kflow.act.service import Service
 from kflow.act.standing import FOLDER, Standing, StandingFile
 from kflow.act.strategies import Chosen, choose
+from kflow.act.supervised import supervised
 from kflow.act.venue import Venue, VenueFill, VenueOrder
 from kflow.clock import Clock, SystemClock
 from kflow.errors import ConfigError, CredentialError, UsageError
@@ -40,6 +41,7 @@ from kflow.policy.bundle import Bundle
 from kflow.record.plan import facts_of
 from kflow.session.chunks import MarketFacts
 from kflow.settings import Settings
+from kflow.supervisor import NOBODY, Supervisor
 from kflow.units import CONTRACT, DOLLAR
 from kflow.web.access import Access
 from kflow.web.actor import ActorService, build_actor_app
@@ -91,6 +93,7 @@ async def trade(
     say: Say,
     clock: Clock | None = None,
     begun: Callable[[Service], None] = lambda _: None,
+    supervisor: Supervisor = NOBODY,
 ) -> Report:
     """Trade until `stop`; `begun` is given the run before it begins.
 
@@ -128,12 +131,15 @@ async def trade(
             records = stack.enter_context(
                 Records(connect, run, {f.ticker: f for f in facts}, clock=clock, group=lambda _: _group(service))
             )
-            service = await _service(
+            service, feed = await _service(
                 settings, options, chosen, limits, facts, venue, key, lease, standing, records, clock, stack
             )
             say(f"run {run.run}: {chosen.name} on {len(facts)} markets at {run.venue}, epoch {lease.epoch}")
             begun(service)
-            async with _watched(settings, service, run, lease, records, clock, say):
+            async with (
+                _watched(settings, service, run, lease, records, clock, say) as pulse,
+                supervised(supervisor, service, pulse, feed.status, stop),
+            ):
                 await service.run(stop)
             return _report(service, run, chosen, len(facts))
     finally:
@@ -143,7 +149,7 @@ async def trade(
 @asynccontextmanager
 async def _watched(
     settings: Settings, service: Service, run: Run, lease: Lease, records: Records, clock: Clock, say: Say
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Pulse]:
     """The run's heartbeat, its alerts and its HTTP face, for as long as the block lasts."""
     actor, data = settings.actor, wiring.data_dir(settings)
     alerts = Alerts(
@@ -176,7 +182,7 @@ async def _watched(
     try:
         async with serve(build_actor_app(web), settings.web.host, actor.port) as served:
             say(f"health, metrics and kill at http://{settings.web.host}:{served.port}/rl/health")
-            yield
+            yield pulse
     finally:
         with suppress(TimeoutError):
             await asyncio.wait_for(alerts.drained(), _ALERTS_S)
@@ -256,7 +262,7 @@ async def _service(
     records: Records,
     clock: Clock,
     stack: AsyncExitStack,
-) -> Service:
+) -> tuple[Service, Feed]:
     """Markets, venue, desk, actor and the tasks around them."""
     markets = [LiveMarket.of(each) for each in facts]
     purses = {m.facts.ticker: Purse(m.facts.ticker, chosen.cash, m.fees) for m in markets}
@@ -313,7 +319,7 @@ async def _service(
         settle=paper.settle if paper is not None else (lambda _market, _value: None),
     )
     link.actor, link.service = actor, service
-    return service
+    return service, feed
 
 
 async def _values(client: RestClient, markets: Sequence[str]) -> dict[str, int]:

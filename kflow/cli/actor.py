@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kflow.act.service import Service
     from kflow.policy.bundle import Bundle
     from kflow.settings import Settings
+    from kflow.supervisor import Supervisor
 
 app = new_app(help="Trade: run a policy on live books, see how it is, arm it again.")
 _TYPED = "trade for money"
@@ -58,7 +59,9 @@ def run(
     """
     from kflow import trade as trading
     from kflow.errors import UsageError
+    from kflow.supervisor import Supervisor
 
+    supervisor = Supervisor.of_environment()
     form = render.chosen(None, as_json)
     settings = _settings(load_settings(context), market, strategy, venue, limits, enable)
     if not settings.actor.enabled:
@@ -67,7 +70,7 @@ def run(
     _confirm(settings, live, yes_live)
     bundle = _bundle(settings, model)
     options = trading.Options(bundle=bundle, fills=fills, latency=latency, cash=round(cash * 1e6))
-    report = asyncio.run(_until_stopped(settings, options, duration))
+    report = asyncio.run(_until_stopped(settings, options, duration, supervisor))
     told: dict[str, Any] = {**asdict(report), "profit": report.profit / 1e6}
     render.record(told, form=form)
 
@@ -202,7 +205,7 @@ def _bundle(settings: Settings, model: str | None) -> Bundle | None:
         return registry.load(data_dir(settings), found, schema=SCHEMA)
 
 
-async def _until_stopped(settings: Settings, options: Any, duration: float | None) -> Any:
+async def _until_stopped(settings: Settings, options: Any, duration: float | None, supervisor: Supervisor) -> Any:
     import signal
 
     from kflow import trade as trading
@@ -218,7 +221,7 @@ async def _until_stopped(settings: Settings, options: Any, duration: float | Non
         loop.add_signal_handler(signal.SIGUSR1, service.kill, "SIGUSR1")
         loop.add_signal_handler(signal.SIGHUP, _lower, settings, service)
 
-    return await trading.trade(settings, options, stop=stop, say=render.note, begun=begun)
+    return await trading.trade(settings, options, stop=stop, say=render.note, begun=begun, supervisor=supervisor)
 
 
 def _lower(settings: Settings, service: Service) -> None:

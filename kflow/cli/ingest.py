@@ -35,7 +35,9 @@ def ingest(
     from kflow.cli import render
     from kflow.cli.live import attached
     from kflow.ingest import ingest as run
+    from kflow.supervisor import Supervisor
 
+    supervisor = Supervisor.of_environment()
     settings = load_settings(
         context,
         {
@@ -52,5 +54,5 @@ def ingest(
     )
 
     say = render.note
-    result = asyncio.run(run(settings, duration_s=duration, say=say, attach=attached(say)))
+    result = asyncio.run(run(settings, duration_s=duration, say=say, attach=attached(say), supervisor=supervisor))
     render.record(asdict(result), form=render.chosen(None, json))

@@ -22,6 +22,7 @@ from kflow.kalshi.skew import nearest_to_zero, offset_bounds_ms
 from kflow.kalshi.transport import FastConnection
 
 LOOK_S: Final = 0.1
+PAUSE_STEP_S: Final = 1.0
 # Why a connection ended that we ended ourselves.
 STOPPED: Final = "kflow stopped"
 # A command that the venue refuses within this time of the start was wrong from the start.
@@ -77,6 +78,9 @@ class FeedStatus:
     reconnects_by: Counter[str] = field(default_factory=Counter)
     # Why the last connection or attempt ended.
     reason: str = ""
+    # How often the loop came round: ten times a second while connected, however quiet the market is, and each second
+    # of a pause. One that stands still is stuck.
+    turns: int = 0
 
 
 class Feed:
@@ -120,7 +124,15 @@ class Feed:
                 reason = str(error)
             self.status.connected = False
             self.status.reason = reason
-            await self._clock.sleep(self._backoff.next_delay_s(refused=refused))
+            await self._pause(self._backoff.next_delay_s(refused=refused))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, in steps that show that it is waiting."""
+        self.status.turns += 1
+        for _ in range(int(seconds / PAUSE_STEP_S)):
+            await self._clock.sleep(PAUSE_STEP_S)
+            self.status.turns += 1
+        await self._clock.sleep(seconds % PAUSE_STEP_S)
 
     async def _connection(self) -> str:
         """One connection from handshake to end. Returns why it ended."""
@@ -201,6 +213,7 @@ class Feed:
             ended = self._ended(connection)
             if ended is not None:
                 return ended
+            self.status.turns += 1
             heard, connection.heard = connection.heard, False
             now_ns = self._clock.mono_ns()
             if liveness.look(now_ns, heard=heard):
