@@ -1,8 +1,9 @@
 """Installs the independent clients and libraries of the conformance tests, each into a virtual environment of its own.
 
-`python tests/conformance/install.py [NAME …]` makes `.venvs/<client>` from `<client>.lock` beside this file, of all or of
-those named, and does nothing where that is done. Where no package registry can be reached it says so, leaves `.venvs/<client>.unreachable` and ends
-with 0: the tests of that client are then skipped. Any other failure ends it with 1.
+`python tests/conformance/install.py [NAME …]` makes `.venvs/<client>` from `<client>.lock` beside this file, of all or
+of those named, and does nothing where that is done. Where no package registry can be reached it says so, leaves
+`.venvs/<client>.unreachable` and ends with 0: the tests of that client are then skipped. Any other failure ends it
+with 1.
 """
 
 from __future__ import annotations
