@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kflow.errors import ConfigError, CredentialError
+from kflow.private import closed, ours
 from kflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def secret_line(path: Path, setting: str) -> str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise CredentialError(f"{setting}: {path} is not a regular file")
-        if status.st_mode & 0o077 or status.st_uid not in (os.geteuid(), 0):
+        if not (ours(status) and closed(status, path)):
             raise CredentialError(f"{setting}: others can read {path}", hint=f"chmod 600 {path}")
         lines = file.read(65_536).split("\n")
     if not lines[0].strip() or any(lines[1:]):

@@ -21,6 +21,7 @@ import msgspec
 
 from kflow.errors import ConfigError, UsageError
 from kflow.market.limits import OrderLimits
+from kflow.private import ours
 from kflow.units import CONTRACT, DOLLAR_MONEY
 
 _CENT: Final = 100  # 1e-4 dollar
@@ -269,7 +270,7 @@ def _read(path: Path) -> bytes:
 def _check(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"the limits file {path} is not a regular file", hint="point it at a TOML file")
-    if status.st_uid != os.geteuid():
+    if not ours(status):
         raise ConfigError(f"the limits file {path} belongs to another user", hint=f"chown $(id -un) {path}")
     if status.st_mode & 0o022:
         mode = stat.S_IMODE(status.st_mode)

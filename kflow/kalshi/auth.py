@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 
 from kflow.errors import CredentialError
 from kflow.kalshi.environments import Environment
+from kflow.private import closed, ours
 
 PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 PublicKey = Ed25519PublicKey | RSAPublicKey
@@ -158,11 +159,11 @@ def _read_private(path: Path) -> bytes:
 def _check_private(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise CredentialError(f"the key file {path} is not a regular file", hint="point it at a PEM file")
-    if status.st_uid != os.geteuid():
+    if not ours(status):
         raise CredentialError(
             f"the key file {path} belongs to another user", hint=f"make it yours: chown $(id -un) {path}"
         )
-    if status.st_mode & 0o077:
+    if not closed(status, path):
         raise CredentialError(
             f"the key file {path} can be used by others (mode {stat.S_IMODE(status.st_mode):04o})",
             hint=f"close it, then consider the key known to whoever could read it: chmod 600 {path}",
