@@ -17,6 +17,7 @@ import psycopg
 
 from kflow import wiring
 from kflow.act.pulse import read as sign_of_actor
+from kflow.act.standing import FOLDER, StandingFile
 from kflow.clock import Clock, SystemClock
 from kflow.errors import KflowError, UsageError
 from kflow.kalshi.feed import Feed
@@ -98,10 +99,12 @@ def service_of(running: Running) -> Service:
     folder = wiring.data_dir(settings)
     return Service(
         books=session.books,
+        trades=session.recorder.trades,
         recorder=session.recorder.status,
         feed=running.feed.status,
         clock=running.clock,
         access=Access.for_host(settings.web.host, wiring.web_token(settings)),
+        standing=StandingFile(folder / FOLDER),
         stop=running.stop.wished.set,
         draining=running.stop.wished.is_set,
         writer=lambda: None if session.writer is None else session.writer.status,

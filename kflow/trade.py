@@ -168,6 +168,7 @@ async def _watched(
         reconciliation=reconciliation,
         records=records.status,
         alerts=alerts,
+        account=lambda: service.account if service.state.ready else None,
     )
     pulse = Pulse(vitals, data)
     service.watch(lambda: reconciliation.done(service.state.reconciled_us, service.state.mismatches))

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from kflow.act.alerts import AlertCounts, Alerts, Severity
+from kflow.act.holdings import Holdings, holdings
+from kflow.act.orders import Account
 from kflow.act.standing import FOLDER, Standing
 from kflow.clock import NS_PER_S, Clock
 
@@ -78,6 +80,7 @@ class Vitals:
     reconciliation: Reconciliation
     records: BehindStatus
     alerts: Alerts | None = None
+    account: Callable[[], Account | None] = lambda: None  # at the venue; None before it is known
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +119,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     latency_us: dict[str, int | None]  # from the book's last frame to the sending of an order: p50, p99
     records: dict[str, int]  # connected, waiting, dropped, refused
     alerts: dict[str, int]  # told, delivered, failed, dropped
+    holdings: Holdings = Holdings()
 
 
 class Sign(NamedTuple):
@@ -294,6 +298,7 @@ def _beat(vitals: Vitals, began_us: int, problems: dict[str, str], starting: boo
         latency_us=_quantiles(tally.latency_us),
         records={name: int(getattr(records, name)) for name in ("connected", "waiting", "dropped", "refused")},
         alerts={name: getattr(counts, name) for name in ("told", "delivered", "failed", "dropped")},
+        holdings=holdings(actor, vitals.account()),
     )
 
 

@@ -19,8 +19,8 @@ LOOP_ENDS_S: Final = 0.2
 
 
 class Subscription:
-    """Which books changed since the last look. Bounded by the number of markets: a slow reader misses versions, never
-    the latest one, and slows nobody."""
+    """Which books changed, or were traded, since the last look. Bounded by the number of markets: a slow reader misses
+    versions, never the latest one, and slows nobody."""
 
     def __init__(self, markets: Collection[str] | None, closed: Callable[[Subscription], None]) -> None:
         # None: every market.
@@ -47,7 +47,7 @@ class Subscription:
                 loop.call_soon_threadsafe(event.set)
 
     def take(self) -> set[str]:
-        """Markets that changed since the last call; maybe none."""
+        """Markets that changed, or were traded, since the last call; maybe none."""
         with self._lock:
             taken, self._changed = self._changed, set()
             self._news.clear()

@@ -21,6 +21,7 @@ from kflow.kalshi.subscriptions import plain
 from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, Gap, GapKind, SnapshotReason
 from kflow.record.books import Books
 from kflow.record.status import RecorderStatus
+from kflow.record.trades import LastTrades
 from kflow.session.chunks import Chunk, Closed, Hole, MarketFacts, Opened
 from kflow.store.journal import JournalWriter, RecordKind
 
@@ -54,7 +55,7 @@ class Recorder:
     """Listens to a feed (see kalshi.feed.FeedListener) and loses nothing that it was given."""
 
     def __init__(self, plan: Plan, journal: JournalWriter, books: Books, sink: Sink, *, clock: Clock) -> None:
-        self.plan, self.books = plan, books
+        self.plan, self.books, self.trades = plan, books, LastTrades()
         self._journal, self._sink, self._clock = journal, sink, clock
         self.status = RecorderStatus(str(journal.session), clock.wall_ns())
         self.protocol: FeedProtocol | None = None
@@ -129,6 +130,8 @@ class Recorder:
         if protocol.gaps:
             chunk.gaps, protocol.gaps = protocol.gaps, []
             self._count_gaps(chunk.gaps)
+        if traded := self.trades.take(events, wall_ns):
+            protocol.changed |= traded
         if protocol.changed:
             self._publish(protocol)
         if protocol.group_open:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from kflow.act.standing import FOLDER, StandingFile
 from kflow.clock import ManualClock
 from kflow.kalshi.feed import Ending, FeedStatus
 from kflow.record.books import Books
@@ -50,9 +51,11 @@ class HandDriven:
         plan = Plan(markets=tuple(MarketFacts(market, CENTS) for market in (FIRST, SECOND)))
         self.recorder = Recorder(plan, self.journal, self.books, self.handoff, clock=self.clock)
         self.recorder.begin()
+        self.standing = StandingFile(folder / FOLDER)
         self.stops = 0
         self.draining = False
         self._seq = 0
+        self._trades = 0
         # Stamps differ, so that each delta is a group of its own.
         self._ts = 0
 
@@ -93,6 +96,18 @@ class HandDriven:
         stamps = {"ts": f"2025-01-03T15:00:00.{self._ts:06d}Z", "ts_ms": self.clock.wall_ns() // 1_000_000 - 3}
         return self._frame("orderbook_delta", {**body, **stamps})
 
+    def trade(self, price: str, size: str, *, taker: str = "yes", market: str = FIRST) -> bytes:
+        """`price`: of YES."""
+        self._trades += 1
+        body: dict[str, Any] = {
+            "market_ticker": market,
+            "trade_id": f"trade-{self._trades}",
+            "yes_price_dollars": price,
+        }
+        body |= {"no_price_dollars": f"{1 - float(price):.4f}", "count_fp": size, "taker_side": taker}
+        body |= {"ts_ms": self.clock.wall_ns() // 1_000_000 - 3}
+        return msgspec.json.encode({"type": "trade", "sid": 2, "seq": self._trades, "msg": body})
+
     def _frame(self, kind: str, body: dict[str, Any]) -> bytes:
         self._seq += 1
         return msgspec.json.encode({"type": kind, "sid": 1, "seq": self._seq, "msg": body})
@@ -117,7 +132,9 @@ class HandDriven:
             "recorder": self.recorder.status,
             "feed": self.feed,
             "clock": self.clock,
+            "trades": self.recorder.trades,
             "access": Access.for_host("127.0.0.1", TOKEN),
+            "standing": self.standing,
             "stop": self.stop,
             "draining": lambda: self.draining,
             "writer": lambda: self.writer,

@@ -17,22 +17,27 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kflow.clock import NS_PER_S
+from kflow.errors import KflowError
 from kflow.web import metrics
-from kflow.web.broadcast import Broadcast, Pace
+from kflow.web.broadcast import Broadcast, Pace, Spoken
 from kflow.web.files import Files
 from kflow.web.guard import HEADERS, Guard
+from kflow.web.halt import halt
 from kflow.web.health import HEALTHY, health_json, message_age_s, unready
 from kflow.web.orderbook import orderbook_json
 from kflow.web.pulse import Pulse
 from kflow.web.service import Service
+from kflow.web.state import State
 from kflow.web.status import SCHEMA_VERSION, status_json
 
 # WebSocket close codes (RFC 6455 and IANA): the client sent something; the client does not read.
 UNSUPPORTED: Final = 1003
 TRY_AGAIN: Final = 1013
+# What a stream may have beside books, with ?with=.
+_PARTS: Final = frozenset({"trades", "state"})
 _HINTS: Final = {
-    404: "there are /, /rl/health, /rl/status, /rl/orderbook/snapshot, /rl/ws, /metrics, /livez and /readyz",
-    405: "only /rl/admin/stop takes a POST, everything else a GET",
+    404: "there are /, /rl/health, /rl/status, /rl/orderbook/snapshot, /rl/ws, /rl/kill, /metrics, /livez and /readyz",
+    405: "only /rl/kill and /rl/admin/stop take a POST, everything else a GET",
 }
 
 
@@ -47,6 +52,7 @@ def build_app(service: Service, *, pace: Pace | None = None) -> Starlette:
             Route("/rl/status", web.status),
             Route("/rl/orderbook/snapshot", web.snapshot),
             WebSocketRoute("/rl/ws", web.stream),
+            Route("/rl/kill", web.kill, methods=["POST"]),
             Route("/rl/admin/stop", web.stop, methods=["POST"]),
             Route("/metrics", web.metrics),
             Route("/livez", web.alive),
@@ -66,7 +72,8 @@ class _Web:
     def __init__(self, service: Service, pace: Pace | None) -> None:
         self._service = service
         self._pulse = Pulse(service)
-        self._broadcast = Broadcast(service.books, pace)
+        self._broadcast = Broadcast(service.books, service.trades, pace)
+        self._state = State(service, self._pulse)
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -105,7 +112,7 @@ class _Web:
         return Response(metrics.render(sources), headers={"content-type": metrics.CONTENT_TYPE})
 
     async def snapshot(self, request: Request) -> Response:
-        known = self._known()
+        known = self._service.known()
         asked = request.query_params.get("market") or next(iter(known), None)
         if asked is None:
             return _no_book("no book has come yet", known, 503)
@@ -116,31 +123,41 @@ class _Web:
             return _no_book(f"the book of {asked} has not come yet", known, 503)
         return _no_book(f"{asked[:100]} is not recorded here", known, 404)
 
-    def _known(self) -> list[str]:
-        """The markets that are recorded, in the order they were asked for."""
-        return list(dict.fromkeys((*self._service.markets, *self._service.books.markets())))
-
     async def stop(self, _request: Request) -> Response:
         self._service.stop()
         return _json({"status": "draining"}, 202)
 
+    async def kill(self, request: Request) -> Response:
+        """Write down that no order may leave; the answer comes when that is done. The body, if any, is the reason."""
+        said = (await request.body()).decode(errors="replace")
+        try:
+            body = halt(self._service, said)
+        except KflowError as error:
+            return _json({"error": str(error), "hint": error.hint or "kflow kill"}, 500)
+        return _json(body, 202)
+
     async def stream(self, socket: WebSocket) -> None:
-        known, asked = self._known(), socket.query_params.getlist("market")
+        known, asked = self._service.known(), socket.query_params.getlist("market")
         unknown = [market for market in asked if market not in known]
         if unknown:
             await socket.send_denial_response(_no_book(f"{unknown[0][:100]} is not recorded here", known, 404))
+            return
+        parts = set(socket.query_params.getlist("with"))
+        if not parts <= _PARTS:
+            await socket.send_denial_response(_no_part(min(parts - _PARTS)))
             return
         if self._broadcast.full:
             body = {"error": f"{self._broadcast.clients} clients are connected already", "hint": "close one of them"}
             await socket.send_denial_response(_json(body, 503))
             return
-        client = self._broadcast.join(frozenset(asked) if asked else None)
+        client = self._broadcast.join(
+            frozenset(asked) if asked else None, trades="trades" in parts, state="state" in parts
+        )
         try:
             await socket.accept()
-            await socket.send_text(self._hello(asked or known))
-            await self._converse(socket, asyncio.create_task(
-                self._broadcast.feed(client, socket.send_text, self._heartbeat)
-            ))  # fmt: skip
+            await socket.send_text(self._hello(asked or known, known))
+            spoken = Spoken(self._heartbeat, self._state.text)
+            await self._converse(socket, asyncio.create_task(self._broadcast.feed(client, socket.send_text, spoken)))
         except WebSocketDisconnect:
             pass  # the client left
         finally:
@@ -162,12 +179,13 @@ class _Web:
             feeding.cancel()
             hearing.cancel()
 
-    def _hello(self, markets: list[str]) -> str:
+    def _hello(self, markets: list[str], recorded: list[str]) -> str:
         hello = {
             "type": "hello",
             "schema_version": SCHEMA_VERSION,
             "session": self._service.recorder.session,
             "markets": markets,
+            "recorded": recorded,
         }
         return msgspec.json.encode(hello).decode()
 
@@ -191,6 +209,11 @@ def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | 
 def _no_book(error: str, known: list[str], status: int) -> Response:
     hint = "its first snapshot is on its way: ask again" if status == 503 else "choose one of `markets` with ?market="
     return _json({"error": error, "hint": hint, "markets": known}, status)
+
+
+def _no_part(name: str) -> Response:
+    hint = "there are with=trades and with=state"
+    return _json({"error": f"the stream has no part {name[:100]}", "hint": hint}, 400)
 
 
 async def _http_error(_connection: HTTPConnection, error: Exception) -> Response:

@@ -9,6 +9,7 @@ import msgspec
 
 from kflow.market.book import BookView
 from kflow.market.events import Level
+from kflow.record.trades import Seen
 from kflow.units import complement, format_price, format_size
 
 Levels = tuple[Level, ...]
@@ -90,6 +91,12 @@ def message(before: BookView | None, after: BookView) -> bytes | None:
     if not delta.yes and not delta.no and (before.version, before.live) == (after.version, after.live):
         return None
     return msgspec.json.encode(delta)
+
+
+def trades_message(market: str, trades: Iterable[Seen], missed: int) -> bytes:
+    """Trades for a stream, oldest first; `missed` ones before them are kept no more."""
+    told = [(t.at_ms, t.price, t.size, None if t.taker is None else ("yes", "no")[t.taker]) for t in trades]
+    return msgspec.json.encode({"type": "trades", "market": market, "missed": missed, "trades": told})
 
 
 def _changes(before: Levels, after: Levels) -> list[tuple[int, int]]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kflow.act.pulse import DISABLED, Sign
+from kflow.act.standing import StandingFile
 from kflow.clock import Clock
 from kflow.kalshi.feed import FeedStatus
 from kflow.record.books import Books
 from kflow.record.status import RecorderStatus
+from kflow.record.trades import LastTrades
 from kflow.record.writer import WriterStatus
 from kflow.web.access import Access
 
@@ -19,10 +21,13 @@ class Service:
     """One recording session, as the web sees it."""
 
     books: Books
+    trades: LastTrades
     recorder: RecorderStatus
     feed: FeedStatus
     clock: Clock
     access: Access
+    # Whether an actor may trade, by the data folder, and how it is halted without its help.
+    standing: StandingFile = field(repr=False)
     # Begins an orderly end of the session. Called on the loop's thread; returns at once.
     stop: Callable[[], None] = field(repr=False)
     # True from the moment the session was asked to end.
@@ -37,3 +42,7 @@ class Service:
     markets: tuple[str, ...] = ()
     # Settings by name, as they may be shown: whoever builds the service leaves secrets out.
     configuration: Mapping[str, object] = field(default_factory=dict)
+
+    def known(self) -> list[str]:
+        """Every market that is recorded, in the order they were asked for."""
+        return list(dict.fromkeys((*self.markets, *self.books.markets())))

@@ -237,11 +237,12 @@ async def test_get_never_changes_state(session: Any, serving: Any) -> None:
     app = build_app(session.service())
     paths = [route.path.replace("{name:path}", "index.html") for route in app.routes if isinstance(route, Route)]
     writes = [r.path for r in app.routes if isinstance(r, Route) and r.methods and not r.methods <= {"GET", "HEAD"}]
-    assert writes == ["/rl/admin/stop"]
+    assert writes == ["/rl/kill", "/rl/admin/stop"]
 
     def state() -> tuple[Any, ...]:
         status = session.recorder.status
-        return session.stops, session.journal.offset, status.total_messages, session.books.view(FIRST), session.draining
+        seen = session.books.view(FIRST), session.draining, session.standing.armed_before
+        return session.stops, session.journal.offset, status.total_messages, *seen
 
     before = state()
     async with serving() as http:

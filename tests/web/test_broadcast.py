@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kflow.testing.recording import HandDriven
-from kflow.web.broadcast import SENDS_PER_TURN, Broadcast, Client, Pace
+from kflow.web.broadcast import SENDS_PER_TURN, Broadcast, Client, Pace, Spoken
 
 MARKETS = [f"M{number}" for number in range(50)]
 
@@ -21,6 +21,10 @@ def session(tmp_path: Path) -> HandDriven:
     return session
 
 
+async def _state(tick: int) -> str:
+    return f"state {tick}"
+
+
 class Reader:
     """A client that takes everything at once."""
 
@@ -29,7 +33,7 @@ class Reader:
         self.texts: list[str] = []
         self.enough = asyncio.Event()
         self.wanted = len(MARKETS)
-        self.feeding = asyncio.create_task(broadcast.feed(self.client, self.take, lambda: "heartbeat"))
+        self.feeding = asyncio.create_task(broadcast.feed(self.client, self.take, Spoken(lambda: "heartbeat", _state)))
 
     async def take(self, text: str) -> None:
         self.texts.append(text)
@@ -38,7 +42,7 @@ class Reader:
 
 
 async def test_many_clients_leave_the_loop_its_turns(session: HandDriven) -> None:
-    broadcast = Broadcast(session.books, Pace(interval_s=0))
+    broadcast = Broadcast(session.books, session.recorder.trades, Pace(interval_s=0))
     readers = [Reader(broadcast) for _ in range(10)]
     most = before = 0
     async with asyncio.timeout(10):
@@ -54,7 +58,7 @@ async def test_many_clients_leave_the_loop_its_turns(session: HandDriven) -> Non
 
 
 async def test_clients_in_step_share_what_was_encoded(session: HandDriven) -> None:
-    broadcast = Broadcast(session.books, Pace(interval_s=0))
+    broadcast = Broadcast(session.books, session.recorder.trades, Pace(interval_s=0))
     first, second = Reader(broadcast), Reader(broadcast)
     for reader in (first, second):
         await reader.enough.wait()
@@ -70,7 +74,7 @@ async def test_clients_in_step_share_what_was_encoded(session: HandDriven) -> No
 
 
 async def test_nothing_is_kept_when_everybody_left(session: HandDriven) -> None:
-    broadcast = Broadcast(session.books, Pace(interval_s=0))
+    broadcast = Broadcast(session.books, session.recorder.trades, Pace(interval_s=0))
     reader = Reader(broadcast)
     await reader.enough.wait()
     reader.feeding.cancel()
@@ -85,10 +89,29 @@ async def test_nothing_is_kept_when_everybody_left(session: HandDriven) -> None:
 
 
 async def test_what_waits_for_a_client_is_a_set_of_markets(session: HandDriven) -> None:
-    broadcast = Broadcast(session.books, Pace(interval_s=0))
+    broadcast = Broadcast(session.books, session.recorder.trades, Pace(interval_s=0))
     client = broadcast.join(frozenset(["M7"]))
     for _ in range(500):
         session.receive(session.delta("0.4300", "1.00", market="M7"), session.delta("0.4300", "1.00", market="M8"))
         await asyncio.sleep(0)
     assert list(client.take()) == ["M7"]
     broadcast.leave(client)
+
+
+async def test_books_that_nobody_follows_are_not_copied(session: HandDriven) -> None:
+    """Whoever comes to follow one later is shown the book that is then, not one that was kept."""
+    broadcast = Broadcast(session.books, session.recorder.trades, Pace(interval_s=0))
+    everything = Reader(broadcast)
+    await everything.enough.wait()
+    only = broadcast.join(frozenset(["M7"]))
+    everything.feeding.cancel()
+    broadcast.leave(everything.client)
+    session.receive(session.delta("0.4300", "1.00", market="M7"), session.delta("0.4300", "1.00", market="M8"))
+    while "M8" in broadcast._views or not only.news.is_set():  # noqa: ASYNC110 - the next turn is what is waited for
+        await asyncio.sleep(0)
+    later = broadcast.join(frozenset(["M8"]))
+    (text,) = broadcast._news(later, "M8")
+    assert '"version":2' in text
+    assert "[4300,5100]" in text
+    for client in (only, later):
+        broadcast.leave(client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ READS = [
     "/readyz",
     "/nothing",
 ]
+WRITES = ["/rl/admin/stop", "/rl/kill"]
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -52,7 +54,8 @@ async def test_other_host_names_get_nothing(session: Any, serving: Any, host: st
         for path in READS:
             assert (await ask(http, f"GET {path} HTTP/1.1", {"Host": host}))[0] == 421, path
         token = {"Host": host, "Authorization": f"Bearer {TOKEN}", "Content-Length": "0"}
-        assert (await ask(http, "POST /rl/admin/stop HTTP/1.1", token))[0] == 421
+        for write in WRITES:
+            assert (await ask(http, f"POST {write} HTTP/1.1", token))[0] == 421
         assert (await ask(http, "GET /rl/ws HTTP/1.1", {"Host": host, **UPGRADE}))[0] == 421
     assert session.stops == 0
 
@@ -78,11 +81,12 @@ async def test_pages_of_other_origins_may_not_write_or_stream(session: Any, serv
         status, answer = await ask(http, "GET /rl/ws HTTP/1.1", {**headers, **UPGRADE})
         assert status == 403
         token = {**headers, "Authorization": f"Bearer {TOKEN}", "Content-Length": "0"}
-        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-            status, answer = await ask(http, f"{method} /rl/admin/stop HTTP/1.1", token)
+        for method, path in itertools.product(("POST", "PUT", "DELETE", "OPTIONS"), WRITES):
+            status, answer = await ask(http, f"{method} {path} HTTP/1.1", token)
             assert status == 403
             assert "access-control" not in answer
     assert session.stops == 0
+    assert not session.standing.armed_before
 
 
 async def test_our_own_page_and_programs_may_stream(session: Any, serving: Any) -> None:
@@ -97,12 +101,14 @@ async def test_our_own_page_and_programs_may_stream(session: Any, serving: Any) 
 async def test_writes_need_the_token(session: Any, serving: Any, given: str | None) -> None:
     async with serving() as http:
         headers = {"Authorization": given} if given else {}
-        answer = await http.post("/rl/admin/stop", headers=headers)
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
-        answer = await http.post("/rl/admin/stop", params={"token": TOKEN})
-        assert answer.status_code == 401  # never in the address, which ends up in logs
+        for path in WRITES:
+            answer = await http.post(path, headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            answer = await http.post(path, params={"token": TOKEN})
+            assert answer.status_code == 401  # never in the address, which ends up in logs
     assert session.stops == 0
+    assert not session.standing.armed_before
 
 
 async def test_without_a_token_writes_are_refused(session: Any, serving: Any) -> None:
@@ -126,7 +132,8 @@ async def test_beyond_loopback_everything_needs_the_token(session: Any, serving:
 async def test_large_bodies_are_refused_unread(session: Any, serving: Any) -> None:
     async with serving() as http:
         headers = {"Host": host_of(http), "Authorization": f"Bearer {TOKEN}", "Content-Length": str(10 * 2**20)}
-        assert (await ask(http, "POST /rl/admin/stop HTTP/1.1", headers, b"x" * 1000))[0] == 413
+        for path in WRITES:
+            assert (await ask(http, f"POST {path} HTTP/1.1", headers, b"x" * 1000))[0] == 413
         headers["Content-Length"] = str(BODY_BYTES)
         assert (await ask(http, "POST /rl/admin/stop HTTP/1.1", headers))[0] == 202
 
