@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final, NamedTuple
 
 from kflow.market.events import FeedEvent, Trade
 
 EACH: Final = 200  # of one market
 MOST: Final = 100_000  # of all; beyond it the market that has not traded for longest is forgotten (about 20 MB)
+_NONE: Final = frozenset[str]()
 
 
 class Seen(NamedTuple):
@@ -32,12 +33,16 @@ class LastTrades:
         # How many there ever were.
         self._counts: dict[str, int] = {}
 
-    def take(self, events: Sequence[FeedEvent], wall_ns: int) -> set[str]:
+    def take(self, events: Sequence[FeedEvent], wall_ns: int) -> Set[str]:
         """Keep the trades among the events; returns their markets."""
-        trades = [event for event in events if type(event) is Trade]
-        for trade in trades:
-            self._keep(trade, wall_ns)
-        return {trade.market for trade in trades}
+        markets: set[str] | None = None  # made for trades only: most chunks have none
+        for event in events:
+            if type(event) is Trade:
+                self._keep(event, wall_ns)
+                if markets is None:
+                    markets = set()
+                markets.add(event.market)
+        return markets or _NONE
 
     def _keep(self, trade: Trade, wall_ns: int) -> None:
         market = trade.market
