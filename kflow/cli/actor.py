@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,6 +56,8 @@ def run(
 
     Signals: TERM and INT end it in order, USR1 halts it as a kill does, HUP reads the limits anew, and lowers them.
     """
+    import asyncio
+
     from kflow import trade as trading
     from kflow.errors import UsageError
     from kflow.supervisor import Supervisor
@@ -76,9 +77,8 @@ def run(
 
 
 @app.command()
-def status(context: typer.Context, as_json: render.JsonOption = False) -> None:
+def status(context: typer.Context, form: render.FormatOption = None, as_json: render.JsonOption = False) -> None:
     """Show whether orders may leave, and how a running actor is."""
-    form = render.chosen(None, as_json)
     from kflow.act.pulse import read
     from kflow.act.standing import FOLDER, StandingFile
     from kflow.clock import SystemClock
@@ -104,7 +104,7 @@ def status(context: typer.Context, as_json: render.JsonOption = False) -> None:
             "since": render.when(now.overall.us * 1000) if now.overall.us else None,
             "markets": markets or None,
         },
-        form=form,
+        form=render.chosen(form, as_json),
     )
 
 
@@ -136,12 +136,19 @@ def arm(
 @app.command()
 def limits(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it, mode 0600.")] = None,
+    as_json: render.JsonOption = False,
 ) -> None:
     """Show the limits file with every default; with -o, write it."""
+    import tomllib
+
     from kflow.act.limits import Limits, write
 
     if output is None:
-        typer.echo(Limits().text(), nl=False)
+        text = Limits().text()
+        if as_json:
+            render.record(tomllib.loads(text), form=render.Format.JSON)
+        else:
+            typer.echo(text, nl=False)
         return
     write(output)
     render.note(f"{output} is written; name it with --limits or actor.limits")
@@ -206,6 +213,7 @@ def _bundle(settings: Settings, model: str | None) -> Bundle | None:
 
 
 async def _until_stopped(settings: Settings, options: Any, duration: float | None, supervisor: Supervisor) -> Any:
+    import asyncio
     import signal
 
     from kflow import trade as trading

@@ -41,12 +41,18 @@ def _row(item: Declaration, settings: Settings, *, for_eyes: bool) -> dict[str, 
 
 
 @app.command()
-def check(context: typer.Context) -> None:
+def check(context: typer.Context, as_json: render.JsonOption = False) -> None:
     """Check that every setting fits; exit 3 and a sentence where one does not."""
     settings = load_settings(context)
-    for name, near in unknown_variables():
+    unread = unknown_variables()
+    for name, near in unread:
         render.note(
             f"warning: nothing reads the environment variable {name}" + (f"; did you mean {near}?" if near else "")
         )
     given = sum(origin != "default" for origin in settings.origins.values())
-    typer.echo(f"settings fit: {given} given, {len(settings.origins) - given} by default")
+    by_default = len(settings.origins) - given
+    if as_json:
+        unread_names = [name for name, _ in unread]
+        render.record({"given": given, "default": by_default, "unread": unread_names}, form=render.Format.JSON)
+    else:
+        typer.echo(f"settings fit: {given} given, {by_default} by default")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -35,22 +36,42 @@ class Mount:
         return command
 
 
+class Group(TyperGroup):
+    """A group in the house's manner: what its commands do is never cut short, and a near name is proposed."""
+
+    def about(self, ctx: Any, name: str) -> str:
+        """What the command `name` does, in a line."""
+        command = self.get_command(ctx, name)
+        return "" if command is None else command.get_short_help_str(limit=1000)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.about(ctx, name)) for name in self.list_commands(ctx)])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], known, n=1)
+            ctx.fail(f"no such command: {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
 def new_app(*, add_completion: bool = False, **options: Any) -> typer.Typer:
     """A Typer app in the house's manner: plain help, and errors left to kflow.cli.main."""
     return typer.Typer(
+        **{"cls": Group, **options},
         add_completion=add_completion,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        **options,
     )
 
 
 def lazy_group(mounts: dict[str, Mount]) -> type[TyperGroup]:
     """The group class that knows `mounts` by name only."""
 
-    class LazyGroup(TyperGroup):
+    class LazyGroup(Group):
         def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class decides the parameters
             return list(mounts)
 
@@ -59,26 +80,7 @@ def lazy_group(mounts: dict[str, Mount]) -> type[TyperGroup]:
                 self.commands[cmd_name] = mounts[cmd_name].load(cmd_name)
             return self.commands.get(cmd_name)
 
-        def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-            with formatter.section("Commands"):
-                formatter.write_dl([(name, mount.about) for name, mount in mounts.items()])
-
-        def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-            from typer._click.shell_completion import CompletionItem
-
-            names = [CompletionItem(n, help=m.about) for n, m in mounts.items() if n.startswith(incomplete)]
-            return names if incomplete[:1] != "-" else super().shell_complete(ctx, incomplete)
-
-        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            if args and args[0] not in mounts and not args[0].startswith("-"):
-                ctx.fail(_no_such_command(args[0], list(mounts)))
-            return super().resolve_command(ctx, args)
+        def about(self, ctx: Any, name: str) -> str:  # noqa: ARG002
+            return mounts[name].about
 
     return LazyGroup
-
-
-def _no_such_command(name: str, known: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"no such command: {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TextIO
 
+from kflow.cli.console import drawable
 from kflow.cli.panels import LADDER_COLUMNS, Glance
-from kflow.cli.screen import Screen, drawable
+from kflow.cli.screen import Screen
 from kflow.ingest import Attach, Running, Say, http, service_of, tell
 from kflow.web.pulse import Pulse
 from kflow.web.service import Service

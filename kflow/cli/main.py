@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from typer.main import get_command
 
 import kflow
+from kflow.cli import console
 from kflow.cli.lazy import Mount, lazy_group, new_app
 from kflow.errors import ConfigError, KflowError
 
@@ -55,9 +57,14 @@ EXTRAS = {
     "plot": ("matplotlib",),
 }
 
+# Options of every command, wherever they stand; and those of them that a value follows.
+GLOBAL = frozenset(("-v", "-vv", "-q", "-qq", "--verbose", "--quiet", "--no-color", "--debug", "--config"))
+VALUED = frozenset(("--config",))
+
 app = new_app(
     cls=lazy_group(MOUNTS),
-    help="Record Kalshi order books without losing a message, and ask what orders would have got in them.",
+    help="Record Kalshi order books without losing a message, and ask what orders would have got in them.\n\n"
+    "The options below may also stand behind a command: kflow sessions ls -q",
     no_args_is_help=True,
     add_completion=True,
 )
@@ -81,6 +88,7 @@ def _global_options(
     quiet: Annotated[
         int, typer.Option("-q", "--quiet", count=True, show_default=False, help="Say less on stderr.")
     ] = 0,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours. Also: NO_COLOR=1.")] = False,
     _debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error. Also: KFLOW_DEBUG=1.")
     ] = False,
@@ -90,6 +98,7 @@ def _global_options(
 ) -> None:
     from kflow.cli import logs
 
+    console.configure(colour=not no_color)
     logs.configure(verbose - quiet)
     context.obj = {"config": config}
 
@@ -102,24 +111,19 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code (see kflow.cli.exitcodes).
 
-    `--debug` counts wherever it stands, and also for errors that come before the options are parsed.
+    `--debug` and `--no-color` count also for errors that come before the options are parsed.
     """
     _open_closed_streams()
     debug = "--debug" in arguments
-    words = [word for word in arguments if word != "--debug"]
+    console.configure(colour="--no-color" not in arguments)
     try:
-        result = get_command(app).main(words, prog_name="kflow", standalone_mode=False)
+        result = get_command(app).main(_globals_first(arguments), prog_name="kflow", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
         typer.echo("aborted", err=True)
         return 1
     except typer.TyperException as error:
-        show: Any = getattr(error, "show", None)
-        if show is None:
-            typer.echo(f"error: {error.format_message()}", err=True)
-        else:
-            show()
-        return error.exit_code
+        return _misused(error)
     except BrokenPipeError:
         return _reader_left()
     except OSError as error:
@@ -130,6 +134,45 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a sentence and a code
         return report(error, debug=debug)
     return result if isinstance(result, int) else 0
+
+
+def _globals_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the global options, which may stand anywhere, in front."""
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            return [*first, *rest, word, *words]
+        if word in GLOBAL or word.startswith("--config="):
+            first += [word, *islice(words, int(word in VALUED))]
+        else:
+            rest.append(word)
+    return [*first, *rest]
+
+
+def _misused(error: typer.TyperException) -> int:
+    """Say what is wrong with a command line, or show the help of a group that was called alone."""
+    message = error.format_message()
+    if "\n" in message:
+        typer.echo(message, err=True)
+        return error.exit_code
+    for theirs, ours in (("Value error, ", ""), ("Input should be", "it should be")):
+        message = message.replace(theirs, ours)
+    message = message.partition(", unable to parse")[0]
+    context: Any = getattr(error, "ctx", None)
+    _say("error", f"{message[:1].lower()}{message[1:].rstrip('.')}")
+    _say("hint", f"{'kflow' if context is None else context.command_path} --help")
+    return error.exit_code
+
+
+def _say(kind: str, text: str) -> None:
+    """A line on stderr, `kind` in its colour; nothing secret passes."""
+    from kflow.cli.logs import redact
+
+    colour = {"error": "red", "hint": "cyan"}[kind]
+    shown = console.styled(f"{kind}:", sys.stderr, fg=colour, bold=True)
+    typer.echo(f"{shown} {redact(text)}", err=True, color=console.coloured(sys.stderr))
 
 
 def report(error: BaseException, *, debug: bool) -> int:
@@ -143,12 +186,12 @@ def report(error: BaseException, *, debug: bool) -> int:
         typer.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
     known = expected(error)
     if known is not None:
-        typer.echo(redact(f"error: {known}"), err=True)
+        _say("error", str(known))
         if known.hint:
-            typer.echo(redact(f"hint: {known.hint}"), err=True)
+            _say("hint", known.hint)
         return known.exit_code
-    typer.echo(redact(f"error: {type(error).__name__}: {error}".rstrip(": ")), err=True)
-    typer.echo("hint: this was not expected; kflow --debug … (or KFLOW_DEBUG=1) shows where it happened", err=True)
+    _say("error", f"{type(error).__name__}: {error}".rstrip(": "))
+    _say("hint", "this was not expected; kflow --debug … (or KFLOW_DEBUG=1) shows where it happened")
     return 1
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +18,15 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from kflow.cli import console
+
 SCHEMA_VERSION = 1  # of the JSON that read commands print; rises when a field changes its meaning or leaves
 
 Row = Mapping[str, Any]
 NS_PER_S = 1_000_000_000
 _log = logging.getLogger("kflow")
+# What stands to the right in a table: a number with its sign, its uncertainty and its unit, or a span of time.
+_NUMBER = re.compile(r"[-+$]*\d[\d,.]*( ?± ?[\d,.]+)?( ?[%¢]| [a-zA-Zµ/]+( \d+ [a-z]+)?)?")
 
 
 class Format(StrEnum):
@@ -40,13 +44,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format jso
 
 def chosen(form: Format | None, as_json: bool) -> Format:
     """The format that `--format` and `--json` ask for together. Raises UsageError where they disagree."""
-    if as_json and form not in (None, Format.JSON):
+    if as_json:
+        require_json(form)
+    return Format.JSON if as_json else form or Format.TABLE
+
+
+def require_json(form: StrEnum | None) -> None:
+    """Raises UsageError where `--format`, given beside `--json`, says something else."""
+    if form is not None and form.value != Format.JSON.value:
         from kflow.errors import UsageError
 
-        raise UsageError(
-            f"--json and --format {form.value if form else ''} ask for two things", hint="give one of them"
-        )
-    return Format.JSON if as_json else form or Format.TABLE
+        raise UsageError(f"--json and --format {form.value} ask for two things", hint="give one of them")
 
 
 def rows(name: str, items: Sequence[Row], *, columns: Sequence[str], form: Format, empty: str = "none") -> None:
@@ -134,7 +142,7 @@ def minute(moment: datetime | None) -> str:
 
 def terminal_width() -> int:
     """Columns to fill; many where stdout is no terminal, since nothing is cut there."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    return console.width(sys.stdout)
 
 
 def size(count: int | None) -> str:
@@ -157,7 +165,7 @@ def progress(what: str, total: int | None, *, unit: str) -> Iterator[Callable[[i
     """
     if not _log.isEnabledFor(logging.INFO):
         yield lambda _amount: None
-    elif sys.stderr.isatty():
+    elif console.drawable(sys.stderr):
         with _bar(what, total, unit) as advance:
             yield advance
     else:
@@ -166,58 +174,70 @@ def progress(what: str, total: int | None, *, unit: str) -> Iterator[Callable[[i
 
 @contextmanager
 def _bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
+    begun = _now_ns()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} {task.fields[unit]}"),
-        TextColumn("{task.speed:,.0f}/s", justify="right"),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[done]}"),
     )
-    with Progress(*columns[:3], columns[4], console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, unit=unit)
-        yield lambda amount: bar.advance(task, amount)
+    with Progress(*columns, console=console.console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=total, done=f"0 {unit}")
+        done = 0
+
+        def advance(amount: int) -> None:
+            nonlocal done
+            done += amount
+            bar.update(task, advance=amount, done=_pace(done, total, unit, _now_ns() - begun))
+
+        yield advance
 
 
 def _lines(what: str, total: int | None, unit: str) -> Callable[[int], None]:
-    from kflow.clock import SystemClock  # brings asyncio, which a plain read command does not need
-
-    clock = SystemClock()
-    start = said = clock.mono_ns()
+    begun = said = _now_ns()
     done = 0
 
     def advance(amount: int) -> None:
         nonlocal done, said
         done += amount
-        now = clock.mono_ns()
+        now = _now_ns()
         if now - said >= 10 * NS_PER_S:
             said = now
-            rate = done / ((now - start) / NS_PER_S)
-            of = f" of {total:,}, {duration((total - done) / rate)} left" if total and rate else ""
-            note(f"{what}: {done:,} {unit}{of} ({rate:,.0f}/s)")
+            note(f"{what}: {_pace(done, total, unit, now - begun)}")
 
     return advance
 
 
+def _now_ns() -> int:
+    from kflow.clock import SystemClock  # brings asyncio, which a plain read command does not need
+
+    return SystemClock().mono_ns()
+
+
+def _pace(done: int, total: int | None, unit: str, took_ns: int) -> str:
+    """How much is done, how fast that goes, and how long the rest takes."""
+    per_s = done * NS_PER_S / took_ns if took_ns else 0.0
+    of = f" of {total:,}" if total else ""
+    speed = f"{per_s:,.0f}/s" if per_s >= 10 else f"{per_s:.2g}/s"
+    left = f", {duration(max(total - done, 0) / per_s)} left" if total and per_s else ""
+    return f"{done:,}{of} {unit} ({speed}{left})"
+
+
 def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # Piped, a table is as wide as its content: nothing may be cut for a terminal that is not there.
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
-        numeric = all(line[index].replace(",", "").replace(".", "").isdigit() or line[index] == "—" for line in lines)
+        numeric = all(line[index] == "—" or _NUMBER.fullmatch(line[index]) for line in lines)
         table.add_column(
             column.replace("_", " "), justify="right" if numeric else "left", no_wrap=not sys.stdout.isatty()
         )
     for line in lines:
         table.add_row(*(Text(text) for text in line))
-    console.print(table)
+    console.console(sys.stdout).print(table)
 
 
 def _json(item: Row) -> None:

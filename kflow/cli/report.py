@@ -62,6 +62,7 @@ def show(
         Path | None, typer.Option("--plots", metavar="DIR", help="Also draw the figures into files there.")
     ] = None,
     plot_form: Annotated[PlotForm, typer.Option("--plot-format", help="What the figures are.")] = PlotForm.SVG,
+    as_json: render.JsonOption = False,
 ) -> None:
     """Write the report of an evaluation: report.html beside it, one file that loads nothing.
 
@@ -70,7 +71,7 @@ def show(
     from kflow.evaluate import report
 
     document = report.read(evaluation)
-    chosen = _form(form, output) or Form.HTML
+    chosen = _form(form, output, as_json) or Form.HTML
     if output is None and chosen is Form.HTML:
         output = (evaluation if evaluation.is_dir() else evaluation.parent) / "report.html"
     if chosen is Form.JSON:
@@ -88,6 +89,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
     output: OutputOption = None,
     form: FormOption = None,
+    as_json: render.JsonOption = False,
 ) -> None:
     """Set two evaluations side by side: what they assume otherwise, profit on the same events, verdicts.
 
@@ -96,15 +98,18 @@ def compare(
     from kflow.evaluate import report
 
     found = report.compare(report.read(a), report.read(b))
-    chosen = _form(form, output) or Form.MARKDOWN
+    chosen = _form(form, output, as_json) or Form.MARKDOWN
     if chosen is Form.JSON:
         _write(_json(found), output)
     else:
         _write(report.comparison_html(found) if chosen is Form.HTML else report.comparison_markdown(found), output)
 
 
-def _form(form: Form | None, output: Path | None) -> Form | None:
-    """What was asked for, or what the file's name says; of neither, None."""
+def _form(form: Form | None, output: Path | None, as_json: bool) -> Form | None:
+    """What was asked for, or what the file's name says; of neither, None. Raises UsageError."""
+    if as_json:
+        render.require_json(form)
+        return Form.JSON
     if form is not None or output is None:
         return form
     return {".html": Form.HTML, ".htm": Form.HTML, ".md": Form.MARKDOWN, ".json": Form.JSON}.get(output.suffix.lower())

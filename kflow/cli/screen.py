@@ -14,15 +14,10 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console
 from rich.live import Live
 
+from kflow.cli.console import console
 from kflow.cli.panels import Glance, screen
-
-
-def drawable(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal that can be drawn on."""
-    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 class Screen:
@@ -32,7 +27,7 @@ class Screen:
         """`whole`: take the whole terminal, and give it back as it was; else draw below what is printed."""
         # A file of our own: a write that hangs must not hold the lock of a stream that others write or flush.
         self._file = os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8")
-        self._console = Console(file=self._file, highlight=False)
+        self._console = console(self._file)
         self._whole = whole
         self._latest: Glance | None = None
         self._news = threading.Event()

@@ -11,7 +11,7 @@ import typer
 from kflow.cli import render
 from kflow.cli.invocation import load_settings
 from kflow.cli.lazy import new_app
-from kflow.clock import NS_PER_S
+from kflow.cli.render import NS_PER_S
 
 if TYPE_CHECKING:
     from kflow.store.postgres import Connection

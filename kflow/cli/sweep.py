@@ -93,10 +93,11 @@ def sweep(
 @app.command()
 def show(
     folder: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep's folder, also while it goes on.")],
-    json: render.JsonOption = False,
+    form: render.FormatOption = None,
+    as_json: render.JsonOption = False,
 ) -> None:
     """Print what a sweep tried, the best first, and draw it again."""
-    _show(folder, render.chosen(None, json))
+    _show(folder, render.chosen(form, as_json))
 
 
 def _nothing_else(context: typer.Context) -> None:

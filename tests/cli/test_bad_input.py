@@ -143,7 +143,7 @@ def test_a_value_that_makes_no_sense(shell: Shell, words: tuple[str, ...], sente
 def test_an_option_that_does_not_exist_names_the_near_one(shell: Shell) -> None:
     done = shell.run("ingest", "--markett", EVENT)
     assert (done.code, done.out) == (2, "")
-    assert "--market" in done.err.rpartition("Error:")[2]
+    assert "--market" in done.err.rpartition("error:")[2]
 
 
 def test_settings_that_do_not_exist_name_the_near_one(shell: Shell) -> None:

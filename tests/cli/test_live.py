@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from kflow.cli.console import drawable
 from kflow.cli.live import LiveView
-from kflow.cli.screen import drawable
 from kflow.testing.recording import FIRST, SECOND, HandDriven
 from kflow.testing.terminal import Terminal
 
