@@ -1,0 +1,81 @@
+// How the actor is: may it trade, what rests, what it holds, what it earned.
+
+import { $, announce, mark, named, rename, rows, write } from './dom.js';
+import { cents, change, contracts, dollars, duration, UNKNOWN } from './format.js';
+import { problems } from './recorder.js';
+
+const STANDINGS = {
+  active: 'Active: orders may leave.',
+  reducing: 'Reducing: only what makes a position smaller may leave.',
+  halted: 'Halted: no order leaves.',
+};
+const STATUSES = { disabled: 'No actor runs.', not_initialized: 'Starting, or enabled and not running.', unhealthy: 'Not well.' };
+
+export class Actor {
+  #said = null;
+
+  // `actor`: as in the stream's `state`; null where it is not known.
+  paint(actor) {
+    const words = actor ? sentence(actor) : 'Not known.';
+    write($('actor-words'), words);
+    mark($('actor-words'), 'data-level', actor ? level(actor) : 'unknown');
+    if (this.#said !== null && this.#said !== words) announce(`Actor: ${words}`);
+    this.#said = words;
+    problems($('actor-problems'), actor?.problems ?? []);
+    const present = actor !== null && actor.status !== 'disabled';
+    $('actor-facts').hidden = $('actor-holds').hidden = !present;
+    mark(document.body, 'data-actor', present ? '' : null);
+    if (present) this.#fill(actor);
+  }
+
+  #fill(actor) {
+    write($('actor-profit'), change(actor.profit_e6));
+    mark($('actor-profit'), 'data-sign', Math.sign(actor.profit_e6 ?? 0));
+    write($('actor-cash'), dollars(actor.cash_e6));
+    write($('actor-strategy'), actor.strategy ?? UNKNOWN);
+    write($('actor-venue'), actor.venue ?? UNKNOWN);
+    write($('actor-run'), actor.run === null ? UNKNOWN : String(actor.run));
+    write($('actor-age'), actor.age_s === null ? UNKNOWN : `${duration(actor.age_s)} ago`);
+    this.#orders(actor.orders);
+    this.#positions(actor.positions);
+  }
+
+  #orders(orders) {
+    $('orders-none').hidden = orders.length > 0;
+    $('orders-table').hidden = orders.length === 0;
+    rows($('orders'), orders, 4, (cells, { market, side, action, price_e4, left_e2, ahead_e2 }) => {
+      whose(cells[0], market);
+      write(cells[1], `${action} ${side} ${cents(price_e4)}`);
+      write(cells[2], contracts(left_e2));
+      write(cells[3], contracts(ahead_e2));
+    });
+  }
+
+  #positions(positions) {
+    $('positions-none').hidden = positions.length > 0;
+    $('positions-table').hidden = positions.length === 0;
+    rows($('positions'), positions, 2, (cells, { market, yes_e2 }) => {
+      whose(cells[0], market);
+      write(cells[1], yes_e2 === null ? UNKNOWN : `${contracts(Math.abs(yes_e2))} ${yes_e2 < 0 ? 'no' : 'yes'}`);
+    });
+  }
+}
+
+function whose(cell, ticker) {
+  if (cell.firstChild === null) cell.append(named(ticker));
+  else rename(cell.firstChild, ticker);
+  mark(cell, 'title', ticker);
+}
+
+function level({ status, standing }) {
+  if (status === 'disabled') return 'unknown';
+  if (status === 'unhealthy' || standing === 'halted') return 'bad';
+  return status === 'healthy' && standing === 'active' ? 'good' : 'warn';
+}
+
+function sentence({ status, standing }) {
+  const mayTrade = STANDINGS[standing];
+  if (status === 'healthy') return mayTrade ?? 'It runs; its standing is not known.';
+  const state = STATUSES[status] ?? 'In a state that this page does not know.';
+  return status === 'disabled' || mayTrade === undefined ? state : `${mayTrade} ${state}`;
+}
