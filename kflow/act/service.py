@@ -259,7 +259,8 @@ class Service:
 
     async def _look(self) -> None:
         await self.desk.look()
-        await self._ask_values([name for name, seat in self.actor.seats.items() if not seat.market.active])
+        held, seats = self.account.positions, self.actor.seats
+        await self._ask_values([name for name, seat in seats.items() if not seat.market.active and held.get(name)])
         self._tick()
 
     async def _sweep(self) -> None:
@@ -290,8 +291,8 @@ class Service:
         self.group = None
 
     async def _ask_values(self, markets: Sequence[str]) -> None:
-        """What markets paid in which something is held, where the venue says so by now."""
-        asked = [name for name in markets if name not in self._paid and self.account.positions.get(name)]
+        """What markets paid, where the venue says so by now."""
+        asked = [name for name in markets if name not in self._paid]
         if not asked:
             return
         for market, value in (await self._values(asked)).items():
@@ -305,8 +306,10 @@ class Service:
         return await self._compare(await self.venue.truth(self._since_us()))
 
     async def _compare(self, truth: Truth, *, booked: bool = False) -> Sequence[Difference]:
-        gone = [name for name, held in self.account.positions.items() if held and not truth.positions.get(name)]
-        await self._ask_values(gone)
+        # Of an order that is not settled, a fill may be as new to us as what was paid for it.
+        held = {name for name, size in self.account.positions.items() if size}
+        held.update(order.intent.market for order in self.desk.unsettled())
+        await self._ask_values([name for name in sorted(held) if not truth.positions.get(name)])
         before = dict(self.desk.orders)
         outcome = self._outcome(before, truth, None)
         if outcome.ask:
