@@ -16,7 +16,7 @@ from kflow.market.events import BookDelta, BookSnapshot, Gap, Other, Ticker, Tra
 from kflow.replay.tables import Run, Tables
 from kflow.session.chunks import Chunk, Closed, Hole, Opened, read_chunks
 from kflow.session.digest import BookDigest, DeltaRow
-from kflow.store import read, sessions
+from kflow.store import read
 from kflow.store.journal_reader import JournalReader
 from kflow.units import Price, Size
 
@@ -49,6 +49,12 @@ class Contents:
     def sums(self) -> dict[str, str]:
         """One checksum per kind that has rows."""
         return {kind: f"{total % 2**192:048x}" for kind, total in sorted(self._sums.items())}
+
+    def same_as(self, other: Contents) -> bool:
+        """Whether both are equal in all that is counted and summed."""
+        return (self.counts, self.arrivals, self.sums(), self.books.streams()) == (
+            other.counts, other.arrivals, other.sums(), other.books.streams()
+        )  # fmt: skip
 
 
 class JournalContents(Contents):
@@ -223,7 +229,7 @@ def read_tables(tables: Tables, *, sample_rate: int, progress: Progress = _NO_PR
         for values in rows(tables):
             contents.add(kind, *values)
         progress(contents.counts[kind])
-    contents.counts["connections"] = len(tables.connections())
+    contents.counts["connections"] = len(tables.rows.connections())
     return contents
 
 
@@ -244,7 +250,7 @@ def _gap_facts(gap: Gap) -> tuple[object, ...]:
 
 
 def _trades(tables: Tables) -> Iterator[tuple[object, ...]]:
-    for row in read.read_trades(tables.conn, tables.session_id):
+    for row in tables.rows.trades():
         yield (
             row.connection, row.recv_ns, tables.tickers[row.market_id], row.sid, row.seq, row.trade_id, row.price_e4,
             row.size_e2, row.taker, row.is_block, row.venue_ms,
@@ -252,7 +258,7 @@ def _trades(tables: Tables) -> Iterator[tuple[object, ...]]:
 
 
 def _tickers(tables: Tables) -> Iterator[tuple[object, ...]]:
-    for row in read.read_tickers(tables.conn, tables.session_id):
+    for row in tables.rows.tickers():
         yield (
             row.connection, row.recv_ns, tables.tickers[row.market_id], row.sid, row.seq, row.last_e4, row.yes_bid_e4,
             row.yes_ask_e4, row.yes_bid_size_e2, row.yes_ask_size_e2, row.volume_e2, row.open_interest_e2,
@@ -261,11 +267,11 @@ def _tickers(tables: Tables) -> Iterator[tuple[object, ...]]:
 
 
 def _frames(tables: Tables) -> Iterator[tuple[object, ...]]:
-    for row in read.read_frames(tables.conn, tables.session_id):
+    for row in tables.rows.frames():
         yield row.connection, row.recv_ns, row.kind, row.market, row.sid, row.seq, bytes(row.raw)
 
 
 def _gaps(tables: Tables) -> Iterator[tuple[object, ...]]:
-    for gap in sessions.read_gaps(tables.conn, tables.session_id):
+    for gap in tables.rows.gaps():
         market = None if gap.market_id is None else tables.tickers[gap.market_id]
         yield gap.connection, gap.recv_ns, gap.kind, gap.sid, market, gap.expected, gap.received, gap.detail

@@ -25,9 +25,10 @@ from kflow.errors import ConfigError, InstanceLocked, KflowError, UsageError
 from kflow.replay.formats import SCHEMA_VERSION, Format, FormatWriter, Target
 from kflow.replay.formats.levels import LevelFollower
 from kflow.replay.load import EVERYTHING, GapMark, Moment, Pick, Source, read_moments, session_markets
+from kflow.replay.tables import open_journal
 from kflow.session.digest import BookDigest
 from kflow.store import sessions
-from kflow.store.journal import segment_paths
+from kflow.store.journal_reader import JournalReader
 from kflow.store.postgres import Connection, reporting
 from kflow.store.sessions import Session
 
@@ -170,8 +171,8 @@ class _Session:
         if request.source == "tables":
             state = sessions.read_watermark(self._conn, session.id)
         else:
-            first, last = segment_paths(Path(session.journal_dir))[-1]
-            state = first + last.stat().st_size
+            with open_journal(self._conn, session) as directory:
+                state = JournalReader(directory).size()
         return {
             "format": request.format.name,
             "schema_version": SCHEMA_VERSION,

@@ -16,7 +16,7 @@ from kflow.errors import BookError, DataError, Unrepresentable, UsageError
 from kflow.market.book import Book
 from kflow.market.events import BookDelta, BookSnapshot, FeedEvent, GapKind, Other, Side, SnapshotReason, Ticker, Trade
 from kflow.market.times import US_PER_S, format_rfc3339_us, parse_rfc3339_us, venue_us
-from kflow.replay.tables import Run, Tables, open_tables
+from kflow.replay.tables import Run, Tables, open_journal, open_tables
 from kflow.session.chunks import Chunk, Hole, read_chunks
 from kflow.store import read, sessions
 from kflow.store.journal_reader import JournalReader
@@ -127,7 +127,8 @@ def read_moments(
     DataError for a sampled session's tables, JournalError and DatabaseError.
     """
     if source == "journal":
-        yield from picked(_of_journal(session), pick)
+        with open_journal(conn, session) as directory:
+            yield from picked(_of_journal(directory), pick)
         return
     if session.sample_rate != 1:
         raise DataError(
@@ -207,8 +208,8 @@ class _Following:
             yield Moment(self._connection, start_ns, None, event, carried=True)
 
 
-def _of_journal(session: Session) -> Iterator[Moment]:
-    for chunk in read_chunks(JournalReader(Path(session.journal_dir))):
+def _of_journal(directory: Path) -> Iterator[Moment]:
+    for chunk in read_chunks(JournalReader(directory)):
         yield from moments_of_chunk(chunk)
 
 
@@ -247,7 +248,7 @@ def _keyed(moments: Iterator[Moment]) -> Iterator[tuple[tuple[int, int, int], Mo
 
 def _gaps(tables: Tables) -> Iterator[tuple[tuple[int, int, int], Moment]]:
     found = []
-    for gap in sessions.read_gaps(tables.conn, tables.session_id):
+    for gap in tables.rows.gaps():
         market = None if gap.market_id is None else tables.tickers[gap.market_id]
         mark = GapMark(gap.kind, market, gap.sid, gap.expected, gap.received, gap.ended_ns, gap.detail)
         place = (gap.connection, gap.recv_ns, 2 if gap.kind in _BEHIND else 0)
@@ -274,7 +275,7 @@ def _books(tables: Tables, which: Slice) -> Iterator[Moment]:
 
 
 def _trades(tables: Tables, which: Slice) -> Iterator[Moment]:
-    for row in read.read_trades(tables.side(), tables.session_id, which):
+    for row in tables.rows.trades(which):
         market = tables.tickers[row.market_id]
         price, size = Price(row.price_e4), Size(row.size_e2)
         event = Trade(market, row.sid, row.seq, row.trade_id, price, size, row.taker, row.is_block, row.venue_ms)
@@ -282,7 +283,7 @@ def _trades(tables: Tables, which: Slice) -> Iterator[Moment]:
 
 
 def _tickers(tables: Tables, which: Slice) -> Iterator[Moment]:
-    for row in read.read_tickers(tables.side(), tables.session_id, which):
+    for row in tables.rows.tickers(which):
         event = Ticker(
             tables.tickers[row.market_id],
             row.sid,

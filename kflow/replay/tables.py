@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
-from psycopg.pq import TransactionStatus
-from psycopg.rows import args_row
 
 from kflow.errors import DataError
 from kflow.market.events import BookSnapshot, SnapshotReason
-from kflow.store import read, sessions
-from kflow.store.postgres import Connection, reporting
+from kflow.replay.source import Rows, StoredRows, fixed_view
+from kflow.store import ledger
+from kflow.store.postgres import Connection
 from kflow.store.read import WHOLE, Slice, SnapshotRow
-from kflow.store.sqlfiles import queries
+from kflow.store.sessions import Session
 from kflow.units import Price, Size
 
 
@@ -42,17 +39,6 @@ class Reset(NamedTuple):
     received: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionRow:
-    """A row of rl_connections."""
-
-    connection: int
-    opened_ns: int
-    closed_ns: int | None
-    reason: str | None
-    url: str
-
-
 class _Tickers(dict[int, str]):
     """A number that names no market of the session stays a number: what is wrong must be seen, not crash."""
 
@@ -63,29 +49,21 @@ class _Tickers(dict[int, str]):
 class Tables:
     """One session's tables. `tickers` names markets by their number."""
 
-    def __init__(self, conn: Connection, side: Callable[[], Connection], session_id: int) -> None:
-        """`side` opens another connection that sees the same: each can send one stream of rows at a time."""
-        self.conn, self.side, self.session_id = conn, side, session_id
-        self._twin = side()
-        markets = sessions.read_markets(conn, [session_id])
-        self.tickers: Final = _Tickers((market.id, market.ticker) for market in markets)
+    def __init__(self, rows: Rows) -> None:
+        self.rows, self.session_id = rows, rows.session_id
+        self.tickers: Final = _Tickers(rows.markets())
 
     def numbers(self, tickers: frozenset[str]) -> list[int]:
         """Numbers of the markets that the session records, of these tickers."""
         return [number for number, ticker in self.tickers.items() if ticker in tickers]
 
-    def connections(self) -> tuple[ConnectionRow, ...]:
-        with self.conn.cursor(row_factory=args_row(_connection_row)) as cursor:
-            return tuple(cursor.execute(queries("replay")["connections"], {"session_id": self.session_id}))
-
-    def foreign_connections(self) -> list[int]:
-        """When other sessions opened their sockets since this one began; ns since 1970."""
-        rows = self.conn.execute(queries("replay")["foreign_connections"], {"session_id": self.session_id})
-        return [value for row in rows for value in row if isinstance(value, int)]
-
     def resets(self) -> list[Reset]:
-        with self.conn.cursor(row_factory=args_row(Reset)) as cursor:
-            return list(cursor.execute(queries("replay")["resets"], {"session_id": self.session_id}))
+        found = [
+            Reset(gap.recv_ns, gap.connection, gap.sid, gap.expected, gap.received)
+            for gap in self.rows.gaps()
+            if gap.kind == "reset" and gap.sid is not None and gap.expected is not None and gap.received is not None
+        ]
+        return sorted(found)
 
     def books(self, which: Slice = WHOLE) -> Iterator[Run | tuple[int, BookSnapshot, int]]:
         """Book events, each subscription's in the venue's order: runs of deltas, and (connection, snapshot, recv_ns).
@@ -101,9 +79,9 @@ class Tables:
         yield from self._sorted(replace(which, start_ns=start_ns))
 
     def _sorted(self, which: Slice) -> Iterator[Run | tuple[int, BookSnapshot, int]]:
-        snapshots = read.read_snapshots(self._twin, self.session_id, which)
+        snapshots = self.rows.snapshots(which)
         following = next(snapshots, None)
-        for batch in read.read_deltas(self.conn, self.session_id, which):
+        for batch in self.rows.deltas(which):
             for run in _runs(batch):
                 rest = run
                 while following is not None and _place(following) <= (
@@ -133,12 +111,6 @@ class Tables:
             raise DataError(f"session {self.session_id} holds a snapshot whose reason is {row.reason!r}") from None
         event = BookSnapshot(self.tickers[row.market_id], None, row.sid, row.seq, yes, no, reason, row.venue_ms)
         return row.connection, event, row.recv_ns
-
-
-def _connection_row(
-    connection: int, opened_ns: int, closed_ns: int | None, reason: str | None, url: str
-) -> ConnectionRow:
-    return ConnectionRow(connection=connection, opened_ns=opened_ns, closed_ns=closed_ns, reason=reason, url=url)
 
 
 def _least(first: int, second: int | None) -> int:
@@ -195,28 +167,30 @@ def _is_new(seqs: NDArray[np.int64], reset: Reset) -> NDArray[np.bool_]:
 def open_tables(conn: Connection, session_id: int) -> Iterator[Tables]:
     """The session's tables as they are now, for as long as the block lasts, whatever is written meanwhile.
 
-    `conn` must not be in a transaction. Raises DatabaseError.
+    Of a session whose rows were removed, those of its archive. `conn` must not be in a transaction. Raises
+    DatabaseError, and DataError where the rows were removed and their archive is not where it was.
     """
-    if conn.info.transaction_status != TransactionStatus.IDLE:
-        raise ValueError("the connection is in a transaction already")
-    with ExitStack() as stack:
-        stack.enter_context(conn.transaction())
-        conn.execute(queries("replay")["fix_view"])
-        view = conn.execute(queries("replay")["export_view"]).fetchone()
-        assert view is not None
-        adopt = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(view[0]))
+    with fixed_view(conn) as beside:
+        standing = ledger.standing(conn, session_id)
+        if not standing.removed:
+            yield Tables(StoredRows(conn, beside, session_id))
+            return
+        from kflow.replay.archived import open_rows  # needs pyarrow, which nobody else here does
 
-        def side() -> Connection:
-            twin = stack.enter_context(_twin(conn))
-            stack.enter_context(twin.transaction())
-            twin.execute(queries("replay")["fix_view"])
-            twin.execute(adopt)
-            return twin
-
-        yield Tables(conn, side, session_id)
+        yield Tables(open_rows(standing))
 
 
-def _twin(conn: Connection) -> AbstractContextManager[Connection]:
-    parameters = {**conn.info.get_parameters(), "password": conn.info.password or None}
-    with reporting("opening another connection"):
-        return psycopg.connect(make_conninfo(**parameters), autocommit=True)  # type: ignore[arg-type]
+@contextmanager
+def open_journal(conn: Connection, session: Session) -> Iterator[Path]:
+    """The directory of a session's journal: where it was recorded, else unpacked from its archive for the block.
+
+    Raises DataError where it was removed, and its archive is not where it was.
+    """
+    standing = ledger.standing(conn, session.id)
+    if not standing.removed:
+        yield Path(session.journal_dir)
+        return
+    from kflow.replay.archived import open_rows
+
+    with open_rows(standing).journal() as directory:
+        yield directory

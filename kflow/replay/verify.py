@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from kflow.store.journal import segment_paths
 from kflow.store.journal_reader import JournalReader
 from kflow.store.postgres import Connection, reporting
 from kflow.store.sessions import GapRow, Session
+from kflow.store.sqlfiles import queries
 
 # Gaps during which nothing was received at all.
 _ABSENT = frozenset({"disconnect", "downtime", "oversized"})
@@ -86,34 +88,58 @@ def verify(
     hears how many more frames or rows were read. Memory does not grow with the session. Raises UsageError (no such
     session), JournalError and DataError (no whole journal), DatabaseError.
     """
-    with reporting("reading the tables"), open_tables(conn, session) as tables:
-        [row] = sessions.read_sessions(conn, [session])
-        reader = _whole_journal(journal or Path(row.journal_dir), row)
-        if truth is not None and row.state == "open":
-            raise DataError(
-                f"session {session} has not ended: what the exchange sent is still on its way",
-                hint="stop its recorder; if that was killed, the next kflow ingest completes the session",
-            )
-        size = reader.size()
-        loaded = sessions.read_watermark(conn, session)
-        end = loaded if row.state == "open" else size
-        rate = row.sample_rate
-        of_tables = read_tables(tables, sample_rate=rate, progress=progress)
-        gaps = sessions.read_gaps(conn, session)
-        foreign = tables.foreign_connections()
-    of_journal = read_journal(reader, end=end, sample_rate=rate, progress=progress)
+    with ExitStack() as stack:
+        with reporting("reading the tables"), open_tables(conn, session) as tables:
+            [row] = sessions.read_sessions(conn, [session])
+            directory = journal or stack.enter_context(tables.rows.journal())
+            reader = whole_journal(directory, row)
+            if truth is not None and row.state == "open":
+                raise DataError(
+                    f"session {session} has not ended: what the exchange sent is still on its way",
+                    hint="stop its recorder; if that was killed, the next kflow ingest completes the session",
+                )
+            size = reader.size()
+            loaded = sessions.read_watermark(conn, session)
+            end = loaded if row.state == "open" else size
+            of_tables = read_tables(tables, sample_rate=row.sample_rate, progress=progress)
+            gaps = tables.rows.gaps()
+            foreign = _foreign_connections(conn, session)
+        recorded = Recorded(session=row, gaps=gaps, foreign=foreign)
+        return compare(of_tables, reader, recorded, end=end, truth=truth, progress=progress)
+
+
+def compare(
+    of_tables: TableContents,
+    reader: JournalReader,
+    recorded: Recorded,
+    *,
+    end: int | None = None,
+    truth: Path | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Verdict:
+    """Hold rows that were read against a journal, up to a logical offset, and that against a truth log."""
+    row = recorded.session
+    size = reader.size()
+    end = size if end is None else end
+    of_journal = read_journal(reader, end=end, sample_rate=row.sample_rate, progress=progress)
     damage = [d for d in reader.damage if not (d.torn and d.end >= size)]
     differences = _differences(of_journal, of_tables)
     differences += [f"the journal is damaged from offset {d.offset} to {d.end}" for d in damage]
     verdict = None
     if truth is not None:
-        recorded = Recorded(session=row, gaps=gaps, foreign=foreign)
         verdict = compare_truth(reader, truth, recorded, digest=of_journal.whole.hexdigest())
         differences += verdict.differences
-    return _verdict(row, of_journal, of_tables, gaps, differences, size - end, verdict)
+    return _verdict(row, of_journal, of_tables, tuple(recorded.gaps), differences, size - end, verdict)
 
 
-def _whole_journal(directory: Path, session: Session) -> JournalReader:
+def _foreign_connections(conn: Connection, session: int) -> list[int]:
+    """When other sessions opened their sockets since this one began; ns since 1970."""
+    rows = conn.execute(queries("replay")["foreign_connections"], {"session_id": session})
+    return [value for row in rows for value in row if isinstance(value, int)]
+
+
+def whole_journal(directory: Path, session: Session) -> JournalReader:
+    """A session's journal. Raises DataError where it is not there, not from its beginning, or another session's."""
     if not directory.is_dir() or not segment_paths(directory):
         raise DataError(
             f"the journal of session {session.id} is not in {directory}",

@@ -95,15 +95,21 @@ class BinaryTable:
     def __init__(self, table: str, columns: Sequence[tuple[str, str]]) -> None:
         self.table = table
         self.columns: Final = tuple(name for name, _ in columns)
-        self._types: Final = tuple(kind for _, kind in columns)
-        encoders = [_ENCODERS[kind.removesuffix("?")] for kind in self._types]
+        self.types: Final = tuple(kind for _, kind in columns)
+        encoders = [_ENCODERS[kind.removesuffix("?")] for kind in self.types]
         self._encoders: Final = tuple(
             _nullable(encode) if kind.endswith("?") else encode
-            for encode, kind in zip(encoders, self._types, strict=True)
+            for encode, kind in zip(encoders, self.types, strict=True)
         )
         self._start: Final = struct.pack(">h", len(columns))
         self.statement: Final = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        )
+
+    def of_session(self, session_id: int) -> sql.Composed:
+        """The statement that sends a session's rows, as `statement` takes them."""
+        return sql.SQL("COPY (SELECT {} FROM {} WHERE session_id = {}) TO STDOUT (FORMAT BINARY)").format(
+            sql.SQL(", ").join(map(sql.Identifier, self.columns)), sql.Identifier(self.table), sql.Literal(session_id)
         )
 
     def pack(self, *values: object) -> bytes:
@@ -129,7 +135,7 @@ class BinaryTable:
         """What to say of a row that does not pack: its first column that refuses."""
         if len(values) != len(self.columns):
             return Unrepresentable(f"row of {self.table}, which has {len(self.columns)} columns", len(values))
-        for name, kind, encode, value in zip(self.columns, self._types, self._encoders, values, strict=True):
+        for name, kind, encode, value in zip(self.columns, self.types, self._encoders, values, strict=True):
             try:
                 encode(value)
             except _REFUSALS:

@@ -82,8 +82,8 @@ def require_current(conn: Connection) -> None:
         raise SchemaMismatch(now.version, now.known)
 
 
-def upgrade(conn: Connection) -> tuple[Migration, ...]:
-    """Apply every pending migration, all or none, and return them. Several processes may call it at once.
+def upgrade(conn: Connection, *, to: int | None = None) -> tuple[Migration, ...]:
+    """Apply every pending migration (up to number `to`), all or none, and return them. Several may call it at once.
 
     Raises SchemaMismatch for a schema newer than ours, ConfigError for a strange history or server, DatabaseError where
     the server refuses a migration.
@@ -100,9 +100,10 @@ def upgrade(conn: Connection) -> tuple[Migration, ...]:
             raise SchemaMismatch(now.version, now.known)
         if now.version == 0:
             conn.execute(_query("create"))
-        for migration in now.pending:
+        wanted = tuple(migration for migration in now.pending if to is None or migration.version <= to)
+        for migration in wanted:
             _apply(conn, migration)
-    return now.pending
+    return wanted
 
 
 def _apply(conn: Connection, migration: Migration) -> None:

@@ -136,7 +136,7 @@ def read_deltas(conn: Connection, session_id: int, which: Slice = WHOLE) -> Iter
 
     Nulls are UNKNOWN. The connection is in a transaction until the iterator ends or is closed. Raises DatabaseError.
     """
-    for rows in _copied(conn, _bound("deltas", session_id, which)):
+    for rows in copied(conn, _bound("deltas", session_id, which)):
         yield _native(np.frombuffer(rows, _WIRE))
 
 
@@ -191,7 +191,7 @@ def _rows(conn: Connection, make: Callable[..., _Row], name: str, session_id: in
             yield from cursor.execute(_bound(name, session_id, which), binary=True)
 
 
-def _copied(conn: Connection, statement: sql.Composed) -> Iterator[bytes]:
+def copied(conn: Connection, statement: sql.Composed) -> Iterator[bytes]:
     """The rows that a COPY TO sends, BATCH_ROWS at a time. A message of the server is always one whole row.
 
     Takes them straight from libpq's buffer: three times as fast as psycopg's iterator, which waits for each.

@@ -1,4 +1,4 @@
--- Queries of kflow/replay/tables.py.
+-- Queries of kflow/replay/tables.py, source.py and verify.py.
 
 -- name: fix_view
 -- This transaction sees the database as of now, to its end. First statement of its transaction.
@@ -7,14 +7,6 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 -- name: export_view
 -- Lets another transaction see exactly what this one sees. Returns: the name of the view.
 SELECT pg_export_snapshot();
-
--- name: resets
--- Where the venue began to count a subscription anew: from `received`, where `expected` was due.
--- Returns: recv_ns, connection, sid, expected, received.
-SELECT recv_ns, connection, sid, expected, received
-  FROM rl_gaps
- WHERE session_id = %(session_id)s AND kind = 'reset'
- ORDER BY recv_ns;
 
 -- name: connections
 -- The sockets of a session. Returns: connection, opened_ns, closed_ns, reason, url.

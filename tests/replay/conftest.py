@@ -14,6 +14,7 @@ import pytest
 
 from kflow.market.events import GapKind
 from kflow.market.times import format_rfc3339_us
+from kflow.record.session import write_card
 from kflow.record.writer import SessionWriter, load_journal
 from kflow.session.chunks import Closed, Hole, MarketFacts, Opened
 from kflow.store import sessions
@@ -225,6 +226,7 @@ def store(conn: Connection, tmp_path: Path) -> Callable[..., Stored]:
             journal_dir=str(directory),
             selection={"markets": list(MARKETS)},
         )
+        write_card(directory, card)
         number = sessions.create_session(conn, card)
         load_journal(SessionWriter(conn, number, sample_rate=sample_rate), JournalReader(directory))
         sessions.close_session(conn, number, T0_NS + 10**12)

@@ -60,5 +60,4 @@ def test_what_is_written_meanwhile_is_not_seen(conn: Connection, store: Store, d
         assert other.execute("DELETE FROM rl_orderbook_snapshots").rowcount >= 2
         seen = sum(len(item.rows) if isinstance(item, Run) else 1 for item in tables.books())
         assert seen == len(before)
-        assert tables.side().info.backend_pid != conn.info.backend_pid
     assert order(conn, stored.id) == []
