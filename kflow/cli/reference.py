@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from kflow.cli import reasons
 from kflow.cli.exitcodes import EXIT_CODES
 from kflow.cli.main import app
 from kflow.settings import OTHER_VARIABLES, Declaration, declared, groups
+from kflow.store import catalogue, migrate, postgres
+from kflow.store.catalogue import Column
+from kflow.store.embedded import EmbeddedServer
 
 MADE = "<!-- Made from the code by `make docs`; a test compares. -->"
 WIDTH = 100
@@ -26,6 +32,11 @@ SETTINGS_RULES = (
 _ERRORS = (
     "What `kflow` raises on purpose, in Python too: each says in one sentence what happened, and in `hint` what to do "
     "now. The command line prints both and ends with the code."
+)
+_TABLES = (
+    "The migrated database's own catalogue, as `\\d+` of psql shows it. [The database](database.md) says which server, "
+    "which roles and how rows come to be. Money is 1e-6 dollar, prices 1e-4 dollar, sizes 1e-2 contract, by the "
+    "suffixes `_e6`, `_e4` and `_e2`; null is unknown, never zero."
 )
 _POLICY_RULES = (
     "The same in training and before the venue: one source, compiled by numba for batches, plain Python for one "
@@ -157,6 +168,35 @@ def _policy_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def tables_page(columns: Iterable[Column]) -> str:
+    """docs/tables.md, of a database that has every migration."""
+    lines = ["# Tables", "", MADE, "", _TABLES]
+    for (name, view, about), found in groupby(columns, lambda column: (column.relation, column.is_view, column.about)):
+        lines += ["", f"## {name}", "", str(about), ""]
+        lines += (
+            ["| column | type |", "|---|---|"] if view else ["| column | type | null | meaning |", "|---|---|---|---|"]
+        )
+        for column in found:
+            null = "" if column.required else "may be"
+            lines.append(
+                f"| `{column.name}` | {column.type} |" + ("" if view else f" {null} | {_linked(column.meaning)} |")
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _linked(meaning: str | None) -> str:
+    return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", str(meaning))
+
+
+def _catalogue() -> tuple[Column, ...]:
+    """The columns of a new database, made for this and thrown away."""
+    with tempfile.TemporaryDirectory(prefix="kflow-docs-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # of root, the server's own user must reach its files
+        with EmbeddedServer.acquire(Path(folder)) as server, postgres.connect(server.dsn, autocommit=True) as conn:
+            migrate.upgrade(conn)
+            return catalogue.columns(conn)
+
+
 if __name__ == "__main__":
-    for name, text in pages().items():
+    for name, text in (pages() | {"tables.md": tables_page(_catalogue())}).items():
         (Path(sys.argv[1]) / name).write_text(text, encoding="utf-8")

@@ -27,6 +27,8 @@ from kflow.kalshi.feed import Ending
 from kflow.market.events import GapKind, SnapshotReason
 from kflow.policy.actions import REASONS
 from kflow.settings import declared
+from kflow.store import catalogue
+from kflow.testing.postgres import Database
 from kflow.web import actor, metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +62,16 @@ def test_every_exit_code_and_every_error_is_documented() -> None:
     assert len(raised) > 15
     assert all(f"`{error.__name__}` | " in text for error in raised)
     assert {error.exit_code for error in raised} <= {entry.code for entry in EXIT_CODES}
+
+
+def test_every_table_and_every_column_is_documented_with_what_it_means(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        columns = catalogue.columns(conn)
+    assert len({column.relation for column in columns}) > 20
+    for column in columns:
+        assert column.about, f"a migration has to COMMENT ON {column.relation}"
+        assert column.meaning or column.is_view, f"a migration has to COMMENT ON COLUMN {column.relation}.{column.name}"
+    assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == reference.tables_page(columns), "run: make docs"
 
 
 def test_every_metric_is_documented() -> None:
