@@ -1,0 +1,203 @@
+"""The recorder's page in a real browser, and a list of everything that it must not do while it is looked at.
+
+async with browser() as chromium, looking(chromium, url) as look:
+    await look.is_("live")
+    book = await look.ladder()
+    look.calm()
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from playwright.async_api import Browser, Page, Request, Route, WebSocket, async_playwright, expect
+
+# Playwright would download a browser of its own; the system's is looked after by the system.
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+PATIENCE_MS: Final = 20_000.0
+# All rows in one turn of the page's loop, so that they are of one version: attributes, and what a person reads.
+_LADDER: Final = """() => {
+  const root = document.querySelector('#ladder');
+  const text = (row, cell) => row.querySelector('.' + cell).textContent;
+  const read = (row) => ({side: row.dataset.side, price: row.dataset.priceE4, size: row.dataset.sizeE2,
+    own: row.dataset.ownE2, shown: [text(row, 'price'), text(row, 'size'), text(row, 'own')]});
+  return {state: document.body.dataset.state, market: root.dataset.market ?? null,
+    version: root.dataset.version ?? null, rows: [...root.querySelectorAll('[data-price-e4]')].map(read)};
+}"""
+# Violations of the Content-Security-Policy, before any script of the page.
+_WATCH: Final = """window.kflowViolations = [];
+document.addEventListener('securitypolicyviolation', (event) =>
+  window.kflowViolations.push(`${event.violatedDirective}: ${event.blockedURI}`));"""
+
+
+def chromium() -> str | None:
+    """Where the system's Chromium is; None where there is none."""
+    return next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium for as long as the block lasts."""
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=chromium())
+        try:
+            yield running
+        finally:
+            await running.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What is drawn of a book. Sizes 1e-2 contract by price 1e-4 dollar, bids of each side."""
+
+    state: str
+    market: str | None
+    version: int | None
+    yes: Mapping[int, int]
+    no: Mapping[int, int]
+    # Own orders, (side, price): what is left of them.
+    own: Mapping[tuple[str, int], int]
+    # Rows whose words and numbers are not those of their attributes.
+    misread: Collection[str]
+
+
+@dataclass(slots=True)
+class Look:
+    """One page of one recorder."""
+
+    page: Page
+    origin: str
+    foreign: list[str] = field(default_factory=list)  # requests to anybody but the recorder
+    troubles: list[str] = field(default_factory=list)  # script errors, and errors of the console
+    dialogs: list[str] = field(default_factory=list)
+
+    async def is_(self, state: str, within_ms: float = PATIENCE_MS) -> None:
+        """Wait until the page says that the book is connecting, live, stale or lost."""
+        await expect(self.page.locator("body")).to_have_attribute("data-state", state, timeout=within_ms)
+
+    async def choose(self, market: str) -> None:
+        """Click a market, and wait for its book."""
+        await (
+            self.page.locator("#markets [data-ticker]", has_text=market[-7:])
+            .and_(self.page.locator(f"[data-ticker={_quoted(market)}]"))
+            .click()
+        )
+        await self.shows(market)
+
+    async def shows(self, market: str) -> None:
+        """Wait until a book of the market is drawn."""
+        ladder = self.page.locator(f"#ladder[data-market={_quoted(market)}][data-version]")
+        await expect(ladder).to_be_attached(timeout=PATIENCE_MS)
+
+    async def ladder(self) -> Ladder:
+        """What is drawn now."""
+        return read(await self.page.evaluate(_LADDER))
+
+    async def frames(self) -> int:
+        """How many frames were drawn since the page was loaded."""
+        return int(await self.page.evaluate("window.kflowFrames"))
+
+    async def calm(self, *, expected: str = "") -> None:
+        """Nothing happened that must not; `expected`: a pattern of troubles that are none here."""
+        assert self.foreign == []
+        assert self.dialogs == []
+        assert await self.page.evaluate("window.kflowViolations") == []
+        assert [text for text in self.troubles if not (expected and re.search(expected, text))] == []
+
+
+@asynccontextmanager
+async def looking(
+    running: Browser,
+    url: str,
+    *,
+    market: str = "",
+    width: int = 1280,
+    height: int = 800,
+    dark: bool = False,
+    heard: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[Look]:
+    """The page at `url` (of the recorder's root), in a profile of its own. What it asks of others is refused.
+
+    `heard` is given every message of the page's streams.
+    """
+    context = await running.new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    look = Look(await context.new_page(), url.rstrip("/"))
+    await context.add_init_script(_WATCH)
+    await context.route("**/*", lambda route, request: _within(look, route, request))
+    page = look.page
+    page.on("websocket", lambda socket: _stream(look, socket, heard))
+    page.on("pageerror", lambda error: look.troubles.append(f"script: {error}"))
+    page.on("console", lambda said: look.troubles.append(said.text) if said.type == "error" else None)
+    page.on("dialog", lambda dialog: _dismiss(look, dialog))
+    try:
+        await page.goto(f"{look.origin}/" + (f"#{market}" if market else ""))
+        yield look
+    finally:
+        await context.close()
+
+
+def _stream(look: Look, socket: WebSocket, heard: Callable[[str], None]) -> None:
+    _note(look, socket.url.replace("ws", "http", 1))
+    socket.on("framereceived", lambda text: heard(str(text)))
+
+
+async def _within(look: Look, route: Route, request: Request) -> None:
+    if _note(look, request.url):
+        await route.continue_()
+    else:
+        await route.abort()
+
+
+def _note(look: Look, url: str) -> bool:
+    ours = url.startswith(f"{look.origin}/")
+    if not ours:
+        look.foreign.append(url)
+    return ours
+
+
+async def _dismiss(look: Look, dialog: Any) -> None:
+    look.dialogs.append(dialog.message)
+    await dialog.dismiss()
+
+
+def read(found: Mapping[str, Any]) -> Ladder:
+    """A ladder from the attributes of its rows. A row at which only an own order rests is none of the book."""
+    sides: dict[str, dict[int, int]] = {"yes": {}, "no": {}}
+    own, misread = {}, []
+    for row in found["rows"]:
+        side, price, size, mine = row["side"], int(row["price"]), int(row["size"]), int(row["own"])
+        if price in sides[side]:
+            misread.append(f"{side} {price} twice")
+        sides[side][price] = size
+        if mine:
+            own[side, price] = mine
+        if not _says(row["shown"], 10_000 - price if side == "no" else price, size, mine):
+            misread.append(f"{side} {price} {size} {mine} is shown as {row['shown']}")
+    books = {side: {price: size for price, size in levels.items() if size} for side, levels in sides.items()}
+    version = None if found["version"] is None else int(found["version"])
+    return Ladder(found["state"], found["market"], version, books["yes"], books["no"], own, misread)
+
+
+def _says(shown: list[str], price: int, size: int, own: int) -> bool:
+    """Whether words of a row are its numbers: cents of YES, contracts, and what is left of own orders."""
+    priced, sized, mine = shown
+    return _hundredths(priced) == price and _hundredths(sized) == size and (_hundredths(mine) if mine else 0) == own
+
+
+def _hundredths(text: str) -> int | None:
+    """12.5 is 1250; the first number of the text."""
+    match = re.match(r"([0-9,]+)(?:\.([0-9]{1,2}))?", text)
+    return None if match is None else int(match[1].replace(",", "")) * 100 + int((match[2] or "").ljust(2, "0"))
+
+
+def _quoted(text: str) -> str:
+    """A string of CSS."""
+    return '"' + re.sub(r'["\\]', lambda found: f"\\{found[0]}", text) + '"'
