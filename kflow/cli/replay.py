@@ -15,6 +15,7 @@ from kflow.cli.lazy import new_app
 if TYPE_CHECKING:
     from kflow.replay.export import Report
     from kflow.replay.verify import Verdict
+    from kflow.store.postgres import Connection
 
 app = new_app(help="Give recorded sessions back: verify, export, serve.")
 
@@ -112,6 +113,9 @@ def export(
     partitioned: Annotated[
         bool, typer.Option("--partitioned", help="parquet: folders session=/market=/date= instead of one file.")
     ] = False,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Only sessions that are over; where none is, nothing is written.")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for another export into the same folder; else exit 8.")
     ] = False,
@@ -148,9 +152,20 @@ def export(
         postgres.connect(dsn, autocommit=True) as conn,
         render.progress("export", None, unit="events") as advance,
     ):
-        request = replace(request, sessions=load.recorded_sessions(conn, sessions))
+        request = replace(request, sessions=_numbers(conn, sessions, finished))
         report = exporting.export(conn, request, progress=advance)
     _show_exports(report, render.Format.JSON if as_json else render.Format.TABLE)
+
+
+def _numbers(conn: Connection, text: str, finished: bool) -> tuple[int, ...]:
+    """Of the sessions that `text` names, those to export. Raises UsageError where none was recorded."""
+    from kflow.replay import load
+    from kflow.store import sessions
+
+    if not finished:
+        return load.recorded_sessions(conn, text)
+    named = set(load.parse_sessions(text))
+    return tuple(one.id for one in sessions.read_sessions(conn) if one.id in named and one.state != "open")
 
 
 def _show_exports(report: Report, form: render.Format) -> None:

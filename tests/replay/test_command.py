@@ -143,3 +143,17 @@ def test_serve_tells_where_and_ends_when_told(stored: Stored, database: Database
         assert ready["ws"].startswith("ws://127.0.0.1:")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_a_nightly_export_takes_what_is_over_and_is_content_with_nothing(
+    kflow: Kflow, stored: Stored, store: Store, conn: Connection
+) -> None:
+    nightly = ("export", "--sessions", "1-100000", "--finished", "--format", "csv", "--out", "out", "--json")
+    second = store(Script([Flow(3).take(20)]), name="second")
+    conn.execute("UPDATE rl_sessions SET state = 'open' WHERE id = %s", [stored.id])
+    code, out, err = kflow(*nightly)
+    assert code == 0, err
+    assert {item["session"] for item in json.loads(out)["exports"]} == {second.id}
+    conn.execute("UPDATE rl_sessions SET state = 'open'")
+    code, out, err = kflow(*nightly)
+    assert (code, json.loads(out)["exports"]) == (0, []), err
