@@ -239,5 +239,7 @@ class Recorder:
             status.resyncs += sum(type(e) is BookSnapshot and e.reason is SnapshotReason.RESYNC for e in events)
         last = events[-1]
         if type(last) is BookDelta and last.venue_ms is not None:
-            status.age_s.add(max(0.0, wall_ns / 1e9 - last.venue_ms / 1e3))
+            age_s = wall_ns / 1e9 - last.venue_ms / 1e3
+            status.age_s.add(max(0.0, age_s))
+            status.least_age_s.add(age_s, wall_ns)
         status.handle_s.add((time.perf_counter_ns() - began_ns) / 1e9 / len(events))

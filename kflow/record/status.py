@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from kflow.clock import NS_PER_S
+
 # Upper bounds in seconds: handling takes microseconds, a message's age milliseconds to seconds.
 HANDLE_BUCKETS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1)
 AGE_BUCKETS: Final = (1e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -39,6 +41,31 @@ class Histogram:
         return float("inf")
 
 
+class Least:
+    """The least value of the last one to two minutes. Values may be negative."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._now: float | None = None  # of the present minute
+        self._before: float | None = None  # of the one before it
+
+    def add(self, value: float, wall_ns: int) -> None:
+        self._turn(wall_ns)
+        if self._now is None or value < self._now:
+            self._now = value
+
+    def at(self, wall_ns: int) -> float | None:
+        """None where nothing was added in that time."""
+        self._turn(wall_ns)
+        return min((value for value in (self._now, self._before) if value is not None), default=None)
+
+    def _turn(self, wall_ns: int) -> None:
+        minute = wall_ns // (60 * NS_PER_S)
+        if minute != self._minute:
+            self._before = self._now if minute == self._minute + 1 else None
+            self._minute, self._now = minute, None
+
+
 @dataclass(slots=True)
 class RecorderStatus:
     """Counters since the session began."""
@@ -58,6 +85,8 @@ class RecorderStatus:
     journal_failed: bool = False
     handle_s: Histogram = field(default_factory=lambda: Histogram(HANDLE_BUCKETS))
     age_s: Histogram = field(default_factory=lambda: Histogram(AGE_BUCKETS))
+    # Our clock less the venue's stamp, of one delta per socket read: below 0 only where clocks differ.
+    least_age_s: Least = field(default_factory=Least)
 
     @property
     def total_messages(self) -> int:

@@ -72,6 +72,15 @@ def _last_message_s(sources: Sources) -> float | None:
     return None if last_ns is None else last_ns / NS_PER_S
 
 
+def _disk_bytes(sources: Sources) -> tuple[int | None, int | None]:
+    """Free and all of it; unknown where the folder does not answer."""
+    try:
+        found = os.statvfs(sources.service.standing.folder.parent)
+    except OSError:
+        return None, None
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
 def of_the_process(began_s: Callable[[S], float]) -> tuple[Metric[S], ...]:
     """What every service of kflow tells. `began_s`: Unix time."""
     return (
@@ -106,6 +115,10 @@ METRICS: Final[tuple[Metric[Sources], ...]] = (
            lambda s: each("type", by_type(s.service.recorder.messages)), ("type",)),
     Metric("kflow_ws_message_age_seconds", "histogram", "Venue's stamp to our receipt, of one delta per socket read.",
            lambda s: s.service.recorder.age_s),
+    Metric("kflow_ws_message_age_least_seconds", "gauge",
+           "The least of the last one to two minutes, with its sign: where clocks agree, a few milliseconds. Absent "
+           "without a delta in that time.",
+           lambda s: one(s.service.recorder.least_age_s.at(s.service.clock.wall_ns()))),
     Metric("kflow_ws_handle_seconds", "histogram",
            "Handling one frame (journal, decode, apply, publish), averaged over a socket read.",
            lambda s: s.service.recorder.handle_s),
@@ -124,10 +137,14 @@ METRICS: Final[tuple[Metric[Sources], ...]] = (
            lambda s: each("state", s.service.books.counts()), ("state",)),
     Metric("kflow_journal_bytes_total", "counter", "Bytes appended to the journal.",
            lambda s: one(s.service.recorder.journal_bytes)),
+    Metric("kflow_journal_failed", "gauge", "1 while the journal cannot be written: nothing is received then.",
+           lambda s: one(s.service.recorder.journal_failed)),
     Metric("kflow_journal_lag_messages", "gauge", "Messages in the journal and not yet in the tables.",
            _written(lambda w: one(w.lag_messages))),
     Metric("kflow_db_connected", "gauge", "1 while the writer has a connection to the database.",
            _written(lambda w: one(w.connected))),
+    Metric("kflow_db_failed", "gauge", "1 once no more rows are written before the next start. Must stay 0.",
+           _written(lambda w: one(w.failed))),
     Metric("kflow_db_rows_total", "counter", "Rows committed, by table.",
            _written(lambda w: each("table", w.rows)), ("table",)),
     Metric("kflow_db_sampled_out_total", "counter", "Deltas that sampling left out of the table; the journal has them.",
@@ -139,6 +156,9 @@ METRICS: Final[tuple[Metric[Sources], ...]] = (
     Metric("kflow_dropped_total", "counter",
            "Socket reads that could not be kept; each ends in a gap row. Must stay 0: alert above it.",
            lambda s: each("where", {"journal": s.service.recorder.journal_errors}), ("where",)),
+    Metric("kflow_disk_free_bytes", "gauge", "Left for kflow on the disk of the data folder.",
+           lambda s: one(_disk_bytes(s)[0])),
+    Metric("kflow_disk_size_bytes", "gauge", "Size of that disk.", lambda s: one(_disk_bytes(s)[1])),
     Metric("kflow_web_clients", "gauge", "Clients of /rl/ws.", lambda s: one(s.broadcast.clients)),
     Metric("kflow_web_clients_dropped_total", "counter", "Clients of /rl/ws that did not read and were dropped.",
            lambda s: one(s.broadcast.dropped)),

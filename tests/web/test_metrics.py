@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from kflow.web.metrics import METRICS
 
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
@@ -58,6 +60,9 @@ async def test_values_are_those_of_the_session(session: Any, serving: Any) -> No
     assert samples["kflow_db_rows_total"] == {'table="rl_orderbook_deltas"': 2}
     assert samples["kflow_db_errors_total"] == {'class="DatabaseError"': 1}
     assert samples["kflow_db_sampled_out_total"] == {"": 5}
+    assert samples["kflow_journal_failed"] == samples["kflow_db_failed"] == {"": 0}
+    assert samples["kflow_ws_message_age_least_seconds"] == {"": pytest.approx(0.003, abs=1e-6)}
+    assert 0 < samples["kflow_disk_free_bytes"][""] <= samples["kflow_disk_size_bytes"][""]
     assert samples["kflow_dropped_total"] == {'where="journal"': 0}
     assert samples["kflow_db_lag_seconds"] == {"": 0}
     assert samples["process_resident_memory_bytes"][""] > 10**6
@@ -97,9 +102,29 @@ async def test_the_unknown_is_absent(session: Any, serving: Any) -> None:
     session.writer = None
     async with serving() as http:
         _, samples = await read(http)
-    for name in ("kflow_ws_last_message_timestamp_seconds", "kflow_db_connected", "kflow_db_lag_seconds"):
+    for name in (
+        "kflow_ws_last_message_timestamp_seconds",
+        "kflow_ws_message_age_least_seconds",
+        "kflow_db_connected",
+        "kflow_db_failed",
+        "kflow_db_lag_seconds",
+    ):
         assert name not in samples
     assert samples["kflow_ws_connected"] == {"": 0}
+
+
+async def test_a_clock_that_is_behind_shows_as_an_age_below_nothing(session: Any, serving: Any) -> None:
+    session.start()
+    session.receive(session.delta("0.4300", "1.00"))  # stamped 3 ms ago
+    ahead = session.delta("0.4300", "1.00")
+    session.clock.step_wall(-0.4)
+    session.receive(ahead)
+    async with serving() as http:
+        _, samples = await read(http)
+        assert samples["kflow_ws_message_age_least_seconds"][""] == pytest.approx(-0.397, abs=1e-6)
+        session.clock.advance(180)
+        _, samples = await read(http)
+        assert "kflow_ws_message_age_least_seconds" not in samples
 
 
 async def test_labels_are_escaped(session: Any, serving: Any) -> None:
