@@ -24,7 +24,7 @@ app = new_app(help="Check training for leaks, dull features and open masks.")
 
 WorldOption = Annotated[
     str | None,
-    typer.Option("--world", metavar="NAME", help="Made-up markets instead: fair, null, dollar, reverting, maker."),
+    typer.Option("--world", metavar="fair|null|dollar|reverting|maker", help="Made-up markets instead."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of every draw.")]
 _MARKETS: Final = 4  # of a world

@@ -10,10 +10,11 @@ import typer
 
 from kflow.cli import render
 from kflow.cli import training_options as options
+from kflow.cli.choices import HAND_WRITTEN
 from kflow.cli.tapes import FromOption, MarketOption, SessionsOption, SourceOption
 
 _RUNS: Final = Path("evaluations")
-_ALL: Final = "hold,random,cross,join,skewed,favourite"
+_ALL: Final = ",".join(HAND_WRITTEN)
 
 
 def evaluate(
@@ -21,7 +22,8 @@ def evaluate(
     judged: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL…", help="name:version, a model's files, or a hand-written policy: join, skewed, …"
+            metavar="MODEL…",
+            help="name:version, a model's files, a hand-written policy: join, skewed, …, or your own: module:Class.",
         ),
     ] = None,
     sessions: SessionsOption = None,
@@ -68,7 +70,7 @@ def evaluate(
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Threads that play.")] = 2,
     folder: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where evaluations are kept.")] = _RUNS,
     resume: Annotated[
-        Path | None, typer.Option("-i", "--resume", metavar="FOLDER", help="Go on with one that was stopped.")
+        Path | None, typer.Option("-i", "--resume", metavar="EVALUATION", help="Go on with one that was stopped.")
     ] = None,
     register: Annotated[
         bool, typer.Option("--register/--no-register", help="Store the result and its episodes in the database.")

@@ -12,9 +12,11 @@ from kflow.cli.console import drawable
 from kflow.cli.panels import LADDER_COLUMNS, Glance
 from kflow.cli.screen import Screen
 from kflow.ingest import Attach, Running, Say, http, service_of, tell
+from kflow.store.known import Known, remember
 from kflow.web.pulse import Pulse
 from kflow.web.service import Service
 from kflow.web.status import status_json
+from kflow.wiring import data_dir
 
 FRAME_S = 0.5
 
@@ -48,12 +50,22 @@ class LiveView:
         )
 
 
+def _remember(running: Running) -> None:
+    """For completion, which asks no database."""
+    session = running.session
+    if session.number is not None:
+        tickers = tuple(facts.ticker for facts in running.plan.markets)
+        entry = Known(session.number, str(session.card.uuid), session.card.started_ns, tickers)
+        remember(data_dir(running.settings), entry)
+
+
 def attached(say: Say) -> Attach:
     """What a command hangs onto a running session: the HTTP service, and on a terminal the live view."""
 
     @asynccontextmanager
     async def attach(running: Running) -> AsyncIterator[None]:
         service = service_of(running)
+        _remember(running)
         async with http(running, service, say):
             work = [asyncio.create_task(tell(service))]
             if drawable(sys.stderr):

@@ -60,6 +60,8 @@ EXTRAS = {
 # Options of every command, wherever they stand; and those of them that a value follows.
 GLOBAL = frozenset(("-v", "-vv", "-q", "-qq", "--verbose", "--quiet", "--no-color", "--debug", "--config"))
 VALUED = frozenset(("--config",))
+# The variable by which a shell asks how a command line may go on.
+COMPLETE = "_KFLOW_COMPLETE"
 
 app = new_app(
     cls=lazy_group(MOUNTS),
@@ -114,6 +116,8 @@ def run(arguments: Sequence[str]) -> int:
     `--debug` and `--no-color` count also for errors that come before the options are parsed.
     """
     _open_closed_streams()
+    if (answered := _completed()) is not None:
+        return answered
     debug = "--debug" in arguments
     console.configure(colour="--no-color" not in arguments)
     try:
@@ -134,6 +138,16 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a sentence and a code
         return report(error, debug=debug)
     return result if isinstance(result, int) else 0
+
+
+def _completed() -> int | None:
+    """Answer a shell that asks how a command line may go on; None where none does."""
+    if COMPLETE not in os.environ:
+        return None
+    from kflow.cli import completion
+
+    shell = completion.asked(os.environ)
+    return None if shell is None else completion.answer(get_command(app), shell, os.environ)
 
 
 def _globals_first(arguments: Sequence[str]) -> list[str]:

@@ -28,26 +28,7 @@ EYES = ("model", "id", "status", "algorithm", "created", "mean_return", "steps",
 FILES = (".json", ".npz", ".zip")
 
 
-def _complete(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of models that have files, and with a colon their versions: from the data folder, without a database."""
-    from kflow.errors import KflowError
-    from kflow.store.folders import data_dir
-
-    try:
-        chosen = load_settings(context).data.dir
-        models = data_dir(str(chosen) if chosen else None) / "models"
-        name, colon, _ = incomplete.partition(":")
-        found = [item.name for item in (models / name if colon else models).iterdir()]
-    except (OSError, KflowError):
-        return []
-    offered = [f"{name}:{item}" if colon else item for item in found]
-    return sorted(item for item in offered if item.startswith(incomplete))
-
-
-ModelArgument = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="name:version, its number, or a name: the newest.", autocompletion=_complete),
-]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="name:version, its number, or a name: the newest.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask. Needed where nobody can be asked.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with the step.")]
 
@@ -55,8 +36,10 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with the 
 @app.command()
 def ls(
     context: typer.Context,
-    name: Annotated[str | None, typer.Option("--name", help="Only of this name.", autocompletion=_complete)] = None,
-    status: Annotated[str | None, typer.Option("--status", help="Only of this status.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="MODEL", help="Only of this name.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="training|candidate|paper|live|retired|failed", help="Only of it.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those whose files were removed.")] = False,
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
@@ -129,7 +112,7 @@ def show(
 def promote(
     context: typer.Context,
     model: ModelArgument,
-    status: Annotated[str, typer.Argument(metavar="STATUS", help="paper, live, retired or failed.")],
+    status: Annotated[str, typer.Argument(metavar="paper|live|retired|failed", help="What it becomes.")],
     reason: ReasonOption = "by hand",
     unevaluated: Annotated[
         bool, typer.Option("--unevaluated", help="To paper without a kflow evaluate on what it never saw.")
@@ -166,9 +149,7 @@ def promote(
 @app.command()
 def export(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model, or a .zip of Stable-Baselines3.", autocompletion=_complete)
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, or a .zip of Stable-Baselines3.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write the two files into.")],
     card: Annotated[
         Path | None,
@@ -200,9 +181,7 @@ def export(
 @app.command()
 def verify(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL|PATH", help="A model, or its folder or file.", autocompletion=_complete)
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL|PATH", help="A model, or its folder or file.")],
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:

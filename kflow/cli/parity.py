@@ -54,7 +54,7 @@ def parity(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", metavar="RUN", help="A run of kflow actor, of the tables: its id, the beginning, or last."
+            "--run", metavar="RUN-ID", help="A run of kflow actor, of the tables: its id, the beginning, or last."
         ),
     ] = None,
     exchange: Annotated[

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from kflow.cli import render
-from kflow.cli.lazy import new_app
+from kflow.cli.lazy import Group, new_app
 
 
 class Form(StrEnum):
@@ -29,8 +28,13 @@ class PlotForm(StrEnum):
     SVG = "svg"
 
 
-class Shown(TyperGroup):
+class Shown(Group):
     """`kflow report EVALUATION` is short for `kflow report show EVALUATION`."""
+
+    @property
+    def default(self) -> Any:
+        """The command that is meant where none is named."""
+        return self.commands["show"]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, *ctx.help_option_names):
@@ -85,8 +89,8 @@ def show(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help=EVALUATION)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    a: Annotated[Path, typer.Argument(metavar="EVALUATION", help=EVALUATION)],
+    b: Annotated[Path, typer.Argument(metavar="EVALUATION", help="Another one.")],
     output: OutputOption = None,
     form: FormOption = None,
     as_json: render.JsonOption = False,

@@ -14,6 +14,7 @@ from kflow.cli.lazy import new_app
 from kflow.cli.render import NS_PER_S
 
 if TYPE_CHECKING:
+    from kflow.settings import Settings
     from kflow.store.postgres import Connection
     from kflow.store.sessions import Summary
 
@@ -29,7 +30,9 @@ COLUMNS = ("session", "state", "started", "seconds", "environment", "markets", "
 @app.command()
 def ls(
     context: typer.Context,
-    market: Annotated[str | None, typer.Option("--market", help="Only sessions with this market.")] = None,
+    market: Annotated[
+        str | None, typer.Option("--market", metavar="TICKER", help="Only sessions with this market.")
+    ] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="Only sessions started then or later, UTC.")] = None,
     min_coverage: Annotated[
         float | None,
@@ -43,9 +46,12 @@ def ls(
     from kflow.wiring import database
 
     chosen = render.chosen(form, as_json)
+    settings = load_settings(context)
     earliest_ns = int(since.replace(tzinfo=UTC).timestamp()) * NS_PER_S if since else 0
-    with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
-        found = [item for item in sessions.list_sessions(conn) if item.session.started_ns >= earliest_ns]
+    with database(settings) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+        every = sessions.list_sessions(conn)
+        _remember(settings, conn, every)
+        found = [item for item in every if item.session.started_ns >= earliest_ns]
         if market:
             found = [item for item in found if market in _tickers(conn, item.session.id)]
     if min_coverage is not None:
@@ -82,6 +88,21 @@ def show(
     if lost:
         typer.echo()
         render.rows("gaps", lost, columns=tuple(lost[0]), form=chosen)
+
+
+def _remember(settings: Settings, conn: Connection, listed: Sequence[Summary]) -> None:
+    """Keep what completion offers as it is here; only markets that are not remembered yet are asked for."""
+    from kflow.store import known
+    from kflow.wiring import data_dir
+
+    folder = data_dir(settings)
+    before = {(item.number, item.uuid): item.markets for item in known.known(folder)}
+    kept = []
+    for item in listed[-known.MOST_SESSIONS :]:
+        key = (item.session.id, str(item.session.uuid))
+        markets = before.get(key) or tuple(sorted(_tickers(conn, item.session.id)))
+        kept.append(known.Known(*key, item.session.started_ns, markets))
+    known.replace(folder, kept)
 
 
 def _columns(items: Sequence[Mapping[str, Any]]) -> Sequence[str]:

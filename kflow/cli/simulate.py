@@ -43,7 +43,7 @@ def simulate(
     immediate: Annotated[bool, typer.Option("--ioc", help="What is not filled at once is cancelled.")] = False,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="queue, probabilistic or touch; may be repeated. The band is always shown."),
+        typer.Option(metavar="queue|probabilistic|touch", help="May be repeated. The band is always shown."),
     ] = None,
     latency: Annotated[
         str | None,

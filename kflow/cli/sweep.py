@@ -44,8 +44,12 @@ def sweep(
         int, typer.Option("--folds", metavar="N", help="Each trains on earlier events and is scored on the next.")
     ] = 3,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="From --seed on.")] = 3,
-    sampler: Annotated[str, typer.Option("--sampler", help="tpe, random or grid.")] = "tpe",
-    pruner: Annotated[str, typer.Option("--pruner", help="median or none.")] = "median",
+    sampler: Annotated[
+        str, typer.Option("--sampler", metavar="tpe|random|grid", help="How the next trial is chosen.")
+    ] = "tpe",
+    pruner: Annotated[
+        str, typer.Option("--pruner", metavar="median|none", help="Whether trials that do badly are ended early.")
+    ] = "median",
     overlap: Annotated[
         bool, typer.Option("--overlap", help="Train also on events that still go on when scoring begins.")
     ] = False,

@@ -75,7 +75,7 @@ def train(
 
 def rerun(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A run's folder, or the manifest.json in it.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or the manifest.json in it.")],
     folder: RunsOption = _RUNS,
     json: render.JsonOption = False,
 ) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-Algorithm = Annotated[str, typer.Option("--algo", help="ppo, a2c or maskable-ppo.")]
-Preset = Annotated[str, typer.Option("--preset", help="Hyper-parameters: kflow, sb3, older (ppo).")]
+Algorithm = Annotated[str, typer.Option("--algo", metavar="ppo|a2c|maskable-ppo", help="How it learns.")]
+Preset = Annotated[str, typer.Option("--preset", metavar="kflow|sb3|older", help="Hyper-parameters; older: ppo only.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter; may be repeated.")
 ]
@@ -16,7 +16,7 @@ Steps = Annotated[int, typer.Option("-n", "--steps", metavar="N", help="Decision
 Envs = Annotated[int | None, typer.Option("--envs", metavar="N", help="Accounts at once; else the preset's.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same weights.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
-World = Annotated[str | None, typer.Option("--world", help="A made-up market: fair, reverting, maker, dollar.")]
+World = Annotated[str | None, typer.Option("--world", metavar="fair|reverting|maker|dollar", help="A made-up market.")]
 Markets = Annotated[int, typer.Option("--markets", metavar="N", help="How many markets of --world.")]
 EvalSessions = Annotated[
     str | None, typer.Option("--eval-sessions", metavar="N|RANGE", help="Held out: scored on, never trained on.")
@@ -24,7 +24,7 @@ EvalSessions = Annotated[
 Holdout = Annotated[
     float, typer.Option("--holdout", metavar="SHARE", help="Without --eval-sessions: the last events, this share.")
 ]
-Actions = Annotated[str, typer.Option("--actions", help="default (21), wide or maker.")]
+Actions = Annotated[str, typer.Option("--actions", metavar="default|wide|maker", help="What it may do.")]
 Sizes = Annotated[str, typer.Option("--sizes", metavar="N,N,…", help="Contracts per order.")]
 Cash = Annotated[float, typer.Option("--cash", metavar="DOLLARS", help="At the start of an episode.")]
 MaxPosition = Annotated[float, typer.Option("--max-position", metavar="N", help="Contracts.")]
@@ -42,7 +42,7 @@ Calibration = Annotated[
     Path | None, typer.Option("--calibration", metavar="FILE", help="Of kflow calibrate, for the queue model.")
 ]
 Latency = Annotated[str, typer.Option("--latency", help="home, none, calibrated, or ms: 50/50/20.")]
-Curriculum = Annotated[str, typer.Option("--curriculum", help="all, uniform or easy-to-hard.")]
+Curriculum = Annotated[str, typer.Option("--curriculum", metavar="all|uniform|easy-to-hard", help="Which episodes.")]
 Stages = Annotated[int, typer.Option("--stages", metavar="N", help="Of easy-to-hard.")]
 SaveEvery = Annotated[int, typer.Option("--save-freq", metavar="N", help="Decisions between checkpoints.")]
 EvalEvery = Annotated[int, typer.Option("--eval-freq", metavar="N", help="Decisions between scores.")]

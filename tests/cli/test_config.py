@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kflow.settings import declared
-from tests.cli.conftest import Kflow
+from tests.cli.conftest import Kflow, refused
 
 
 def test_show_lists_every_setting_with_its_origin(kflow: Kflow, tmp_path: Path) -> None:
@@ -54,3 +54,9 @@ def test_check_fails_with_3_and_a_sentence(kflow: Kflow) -> None:
         "error: environment variable KFLOW__RECORDER__BATCHROWS: there is no setting recorder.batchrows\n"
         "hint: did you mean recorder.batch_rows?\n"
     )
+
+
+def test_show_of_some_settings_and_groups(kflow: Kflow) -> None:
+    shown = kflow("config", "show", "web", "recorder.batch_rows", "--json").json["settings"]
+    assert [item["setting"] for item in shown] == ["recorder.batch_rows", "web.host", "web.port", "web.token_file"]
+    refused(kflow("config", "show", "recorder.batchrows"), 2, "did you mean recorder.batch_rows?")

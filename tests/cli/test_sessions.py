@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from kflow.store import sessions
+from kflow.store.known import Known, known, remember
 from kflow.testing.postgres import Database
 from tests.cli.conftest import Kflow, Outcome
 
@@ -81,3 +83,12 @@ def test_an_unknown_session_is_misuse(recorded: Kflow) -> None:
     done = recorded("sessions", "show", 7)
     assert (done.code, done.out) == (2, "")
     assert "no session has the number 7" in done.err
+
+
+def test_ls_keeps_what_completion_offers_as_it_is(recorded: Kflow, tmp_path: Path) -> None:
+    gone = Known(9, "of another database", START_NS, ("OLD",))
+    data = tmp_path / "data"
+    data.mkdir()
+    remember(data, gone)
+    recorded("sessions", "ls", "--market", "KXBTC-1")
+    assert [(item.number, item.markets) for item in known(data)] == [(1, ("INXD-25JAN03-B1",)), (2, ("KXBTC-1",))]
