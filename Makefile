@@ -68,6 +68,7 @@ soak: $(READY) ## one hour at 1,000 messages a second
 
 docs: $(READY) ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m kflow.cli.reference docs
+	$(BIN)/python docs/site/figures.py docs/promises.md
 
 site: docs ## the documentation as a site, in build/site: no network needed to make or to read it once Sphinx is there
 	@$(BIN)/python docs/site/build.py build/site

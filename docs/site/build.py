@@ -50,9 +50,9 @@ def install() -> str:
 
 def build(site: Path, docs: Path) -> int:
     """Write the site of `docs` to `site`; Sphinx's exit code, which a single warning makes 1."""
-    known = site.with_name(site.name + ".doctrees")  # what did not change is not read again
-    command = [str(PYTHON), "-m", "sphinx", "-b", "html", "-c", str(HERE), "-d", str(known), "-W", "--keep-going", "-q"]
-    return subprocess.run([*command, str(docs), str(site)], check=False).returncode
+    known = site.with_name(site.name + ".doctrees")
+    how = ["-b", "html", "-c", str(HERE), "-d", str(known), "-E", "-a", "-W", "--keep-going", "-q"]  # all of it, anew
+    return subprocess.run([str(PYTHON), "-m", "sphinx", *how, str(docs), str(site)], check=False).returncode
 
 
 def main(arguments: list[str]) -> int:
