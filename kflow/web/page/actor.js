@@ -1,13 +1,14 @@
 // How the actor is: may it trade, what rests, what it holds, what it earned.
 
 import { $, announce, mark, named, rename, rows, write } from './dom.js';
-import { cents, change, contracts, dollars, duration, UNKNOWN } from './format.js';
+import { cents, change, contracts, count, dollars, duration, UNKNOWN } from './format.js';
 import { problems } from './recorder.js';
 
+const OLD_S = 5; // an actor tells each second
 const STANDINGS = {
-  active: 'Active: orders may leave.',
-  reducing: 'Reducing: only what makes a position smaller may leave.',
-  halted: 'Halted: no order leaves.',
+  active: 'Active: orders may leave',
+  reducing: 'Reducing: only what makes a position smaller may leave',
+  halted: 'Halted: no order leaves',
 };
 const STATUSES = { disabled: 'No actor runs.', not_initialized: 'Starting, or enabled and not running.', unhealthy: 'Not well.' };
 
@@ -34,8 +35,15 @@ export class Actor {
     write($('actor-cash'), dollars(actor.cash_e6));
     write($('actor-strategy'), actor.strategy ?? UNKNOWN);
     write($('actor-venue'), actor.venue ?? UNKNOWN);
-    write($('actor-run'), actor.run === null ? UNKNOWN : String(actor.run));
+    write($('actor-run'), actor.run === null ? UNKNOWN : String(actor.run).slice(0, 8));
+    mark($('actor-run'), 'title', actor.run);
     write($('actor-age'), actor.age_s === null ? UNKNOWN : `${duration(actor.age_s)} ago`);
+    // An actor that gives no sign of life may have other orders and another position by now.
+    mark($('actor-holds'), 'data-old', actor.age_s === null || actor.age_s > OLD_S ? '' : null);
+    write($('orders-more'), more(actor));
+    write($('orders-none'), actor.orders_under_way === null ? UNKNOWN : 'None rests.');
+    write($('positions-none'), actor.cash_e6 === null ? UNKNOWN : 'None.');
+    write($('positions-more'), actor.positions_left_out ? `and ${count(actor.positions_left_out)} more` : '');
     this.#orders(actor.orders);
     this.#positions(actor.positions);
   }
@@ -67,14 +75,20 @@ function whose(cell, ticker) {
   mark(cell, 'title', ticker);
 }
 
+function more({ orders_left_out: left, orders_under_way: under }) {
+  const parts = [left && `and ${count(left)} more`, under && `${count(under)} under way: nobody knows yet whether they rest`];
+  return parts.filter(Boolean).join('; ');
+}
+
 function level({ status, standing }) {
   if (status === 'disabled') return 'unknown';
   if (status === 'unhealthy' || standing === 'halted') return 'bad';
   return status === 'healthy' && standing === 'active' ? 'good' : 'warn';
 }
 
-function sentence({ status, standing }) {
-  const mayTrade = STANDINGS[standing];
+function sentence({ status, standing, standing_reason: reason }) {
+  const why = standing !== 'active' && reason ? ` (${reason})` : '';
+  const mayTrade = STANDINGS[standing] && `${STANDINGS[standing]}${why}.`;
   if (status === 'healthy') return mayTrade ?? 'It runs; its standing is not known.';
   const state = STATUSES[status] ?? 'In a state that this page does not know.';
   return status === 'disabled' || mayTrade === undefined ? state : `${mayTrade} ${state}`;

@@ -24,6 +24,10 @@ export const mid = (bid, ask) => (exact(bid) && exact(ask) ? sign(bid + ask) + d
 // 1e-2 contract as contracts: 125000 is 1,250 and 1250 is 12.50.
 export const contracts = (e2) => (exact(e2) ? sign(e2) + decimal(e2, 2, e2 % 100 ? 2 : 0) : UNKNOWN);
 
+// The same for columns: without a fraction, room is left for one (a point's and two figures' width), so that the whole
+// contracts of all rows stand below each other.
+export const columned = (e2) => (exact(e2) && e2 % 100 === 0 ? `${contracts(e2)}\u2008\u2007\u2007` : contracts(e2));
+
 // 1e-6 dollar, in full.
 export const dollars = (e6) => (exact(e6) ? `${sign(e6)}$${decimal(e6, 6, 2)}` : UNKNOWN);
 

@@ -9,6 +9,8 @@ import { COLUMN_MS } from './history.js';
 const RIGHT = 52; // room for prices, px
 const BELOW = 20; // room for times
 const SPANS = [500, 1000, 2000, 4000, DOLLAR]; // how much of a dollar is in view, 1e-4 dollar
+const ROWS = [10, 20, 50, 100, 200, 500]; // how much of a dollar one row of colour may stand for
+const ROW_PX = 5; // the least height of a row that is told from its neighbours
 const STEPS = 8; // of colour; each is about three times the size of the one before
 const STEP_SIZES = [1, 3]; // 1, 3, 10, 30, …
 
@@ -22,6 +24,7 @@ export class Heat {
   #span = 2;
   #centre = DOLLAR / 2;
   #tick = 100;
+  #row = 100; // what one row of colour stands for
   #highest = STEPS - 1; // the colour scale's last step
   #told = null;
 
@@ -82,35 +85,66 @@ export class Heat {
     this.#all = true;
   }
 
-  // Whether prices, steps or colours in view still fit the newest book.
+  // Whether prices, steps and colours in view still fit the newest book.
   #look() {
     const book = this.#history.at(this.#history.last);
     if (!book) return;
     const span = SPANS[this.#span];
     const { bid, ask } = top(book);
-    if (bid !== null || ask !== null) {
-      const middle = bid === null ? ask : ask === null ? bid : (bid + ask) / 2;
-      const centre = Math.min(Math.max(Math.round(middle / 100) * 100, span / 2), DOLLAR - span / 2);
-      // Redrawing all is dear and unquiet: the view follows only a market that leaves its middle.
-      if (this.#drawn === null || Math.abs(middle - this.#centre) > span * 0.3) {
-        this.#all ||= centre !== this.#centre;
-        if (this.#all) this.#centre = centre;
-      } else if (this.#all) this.#centre = Math.min(Math.max(this.#centre, span / 2), DOLLAR - span / 2);
+    const middle = bid === null ? ask : ask === null ? bid : (bid + ask) / 2;
+    // Redrawing all is dear and unquiet: the view follows only a market that leaves its middle.
+    if (middle !== null && (this.#drawn === null || Math.abs(middle - this.#centre) > span * 0.3)) {
+      this.#move(Math.round(middle / 100) * 100);
     }
     for (const levels of [book.yes, book.no]) {
-      for (const [price, size] of levels) {
-        if (price % this.#tick) this.#adopt(price % 10 ? 1 : 10);
-        while (size >= threshold(this.#highest + 1)) {
-          this.#highest++;
+      for (const [price] of levels) {
+        while (price % this.#tick) {
+          this.#tick = this.#tick === 100 ? 10 : 1;
           this.#all = true;
         }
       }
     }
+    if (this.#step(this.#largest(book)) > STEPS - 1) this.#all = true;
   }
 
-  #adopt(tick) {
-    this.#tick = tick;
-    this.#all = true;
+  #move(centre) {
+    const span = SPANS[this.#span];
+    const to = Math.min(Math.max(centre, span / 2), DOLLAR - span / 2);
+    this.#all ||= to !== this.#centre;
+    this.#centre = to;
+  }
+
+  #largest(book) {
+    const reach = SPANS[this.#span] / 2;
+    let most = 0;
+    for (const asks of [false, true]) {
+      for (const [low, high, size] of this.#rows(book, asks)) {
+        if (high > this.#centre - reach && low < this.#centre + reach && size > most) most = size;
+      }
+    }
+    return most;
+  }
+
+  // One side of a book as rows of colour: [from, to, size of all levels in it], in prices of yes. A row ends at the touch.
+  #rows(book, asks) {
+    const [tick, row] = [this.#tick, this.#row];
+    const levels = asks ? book.no : book.yes;
+    const touch = asks ? top(book).ask : top(book).bid;
+    const half = row === tick ? row / 2 : 0;
+    const rows = [];
+    let last = null;
+    for (const [level, size] of levels) {
+      const price = asks ? DOLLAR - level : level;
+      const k = asks && half === 0 ? Math.ceil(price / row) - 1 : Math.floor(price / row);
+      if (last !== null && last[3] === k) last[2] += size;
+      else {
+        const low = k * row - half;
+        const high = low + row;
+        last = [asks ? Math.max(low, touch - tick / 2) : low, asks ? high : Math.min(high, touch + tick / 2), size, k];
+        rows.push(last);
+      }
+    }
+    return rows;
   }
 
   #shades() {
@@ -127,7 +161,9 @@ export class Heat {
 
   #drawAll() {
     if (!this.colours) this.#shades();
+    this.#move(this.#centre);
     this.#all = false;
+    this.#scale();
     const { plot, width, height } = this;
     plot.fillStyle = this.colours.paper;
     plot.fillRect(0, 0, width, height);
@@ -141,6 +177,21 @@ export class Heat {
     }
     this.#drawFrame();
     this.#legend();
+  }
+
+  // Rows that are high enough, and colours up to the largest size in view.
+  #scale() {
+    const span = SPANS[this.#span];
+    const least = (ROW_PX * this.ratio * span) / this.height;
+    this.#row = ROWS.find((row) => row >= least && row >= this.#tick) ?? ROWS.at(-1);
+    let most = 0;
+    const { last } = this.#history;
+    for (let n = last; n !== null && n > last - this.width / this.pixel; n--) {
+      const book = this.#history.at(n);
+      if (book && book !== this.#history.at(n + 1)) most = Math.max(most, this.#largest(book));
+    }
+    this.#highest = STEPS - 1;
+    while (most >= threshold(this.#highest + 1)) this.#highest++;
   }
 
   #scroll(fresh) {
@@ -172,8 +223,8 @@ export class Heat {
       this.#hatch(n, x);
       return;
     }
-    this.#levels(x, book.yes, this.colours.bids, false);
-    this.#levels(x, book.no, this.colours.asks, true);
+    this.#levels(x, this.#rows(book, false), this.colours.bids);
+    this.#levels(x, this.#rows(book, true), this.colours.asks);
     const before = this.#history.at(n - 1);
     const was = before ? top(before) : {};
     const is = top(book);
@@ -181,20 +232,21 @@ export class Heat {
     this.#touch(x, is.ask, was.ask);
   }
 
-  #levels(x, levels, ramp, asks) {
-    const thick = Math.max(this.ratio, (this.#tick / SPANS[this.#span]) * this.height);
-    for (const [price, size] of levels) {
-      const y = this.#y(asks ? DOLLAR - price : price);
-      if (y < -thick || y > this.height + thick) continue;
-      this.plot.fillStyle = ramp[this.#step(size)];
-      const from = Math.round(y - thick / 2);
-      this.plot.fillRect(x, from, this.pixel, Math.max(1, Math.round(y + thick / 2) - from));
+  #levels(x, rows, ramp) {
+    const { plot, height, pixel } = this;
+    for (const [low, high, size] of rows) {
+      const from = Math.round(this.#y(high));
+      const to = Math.round(this.#y(low));
+      if (to < 0 || from > height) continue;
+      plot.fillStyle = ramp[Math.min(this.#step(size), STEPS - 1)];
+      plot.fillRect(x, from, pixel, Math.max(1, to - from));
     }
   }
 
+  // Of a size, its step of colour; STEPS where the scale ends below it.
   #step(size) {
     let step = 0;
-    while (step < STEPS - 1 && size >= threshold(this.#highest - STEPS + 2 + step)) step++;
+    while (step < STEPS && size >= threshold(this.#highest - STEPS + 2 + step)) step++;
     return step;
   }
 
@@ -225,20 +277,23 @@ export class Heat {
     if (this.#dots > trades.length) this.#dots = 0;
     for (; this.#dots < trades.length; this.#dots++) {
       const [at, price, size, side] = trades[this.#dots];
-      const radius = (1.6 + Math.min(2.4, Math.log10(1 + size / 100) * 0.6)) * this.ratio;
+      // Its area is as the size, within what can be seen.
+      const radius = Math.min(Math.max(Math.sqrt(size / 100) * 0.22, 1), 5) * this.ratio;
       const x = this.#x((at - this.offset) / COLUMN_MS);
       if (x > this.width - radius - this.ratio) break;
-      if (x > -radius) this.#dot(x, this.#y(price), radius, side === 'yes');
+      if (x > -radius) this.#dot(x, this.#y(price), radius, side);
     }
   }
 
-  #dot(x, y, radius, filled) {
+  #dot(x, y, radius, side) {
     const { plot } = this;
+    const { ink, paper, soft } = this.colours;
+    const [fill, stroke] = { yes: [ink, paper], no: [paper, ink] }[side] ?? [soft, paper];
     plot.beginPath();
     plot.arc(x, y, radius, 0, 2 * Math.PI);
-    plot.fillStyle = filled ? this.colours.ink : this.colours.paper;
-    plot.strokeStyle = filled ? this.colours.paper : this.colours.ink;
-    plot.lineWidth = this.ratio;
+    plot.fillStyle = fill;
+    plot.strokeStyle = stroke;
+    plot.lineWidth = this.ratio * 0.75;
     plot.fill();
     plot.stroke();
   }
@@ -271,7 +326,7 @@ export class Heat {
   }
 
   #legend() {
-    const key = `${this.#highest} ${this.colours.bids[0]}`;
+    const key = `${this.#highest} ${this.#row} ${this.colours.bids}`;
     if (this.#told === key) return;
     this.#told = key;
     const swatches = (ramp) =>
@@ -286,6 +341,7 @@ export class Heat {
     const from = this.#highest - STEPS + 2;
     const labels = Array.from({ length: STEPS }, (_, i) => el('i', {}, i & 1 ? contracts(threshold(from + i - 1)) : ''));
     $('heat-sizes').replaceChildren(...labels);
+    write($('heat-unit'), `contracts in ${cents(this.#row)}¢`);
   }
 
   #read({ offsetX, offsetY }) {
@@ -293,10 +349,17 @@ export class Heat {
     const n = this.#drawn - Math.floor((this.width - offsetX * this.ratio) / this.pixel);
     const ago = Math.round(((this.#drawn - n) * COLUMN_MS) / 1000);
     const book = this.#history.at(n);
-    const span = SPANS[this.#span];
-    const price = this.#centre + span / 2 - (offsetY * this.ratio * span) / this.height;
-    const tick = Math.round(price / this.#tick) * this.#tick;
-    write($('heat-read'), `${ago} s ago, ${cents(tick)}¢: ${said(book, tick)}`);
+    const price = this.#centre + SPANS[this.#span] * (0.5 - (offsetY * this.ratio) / this.height);
+    write($('heat-read'), `${ago} s ago, ${cents(Math.round(price / this.#tick) * this.#tick)}¢: ${this.#said(book, price)}`);
+  }
+
+  #said(book, price) {
+    if (!book) return book === null ? 'not known' : 'before this page looked';
+    for (const asks of [false, true]) {
+      const row = this.#rows(book, asks).find(([low, high]) => price > low && price <= high);
+      if (row) return `${contracts(row[2])} ${asks ? 'asked' : 'bid'}`;
+    }
+    return 'nothing';
   }
 
   #describe() {
@@ -305,13 +368,4 @@ export class Heat {
     const label = `Depth over the last minutes: ${words}`;
     if (label !== this.label) this.plot.canvas.setAttribute('aria-label', (this.label = label));
   }
-}
-
-function said(book, price) {
-  if (!book) return book === null ? 'not known' : 'before this page looked';
-  const size = (levels, at) => levels.find(([level]) => level === at)?.[1];
-  const bid = size(book.yes, price);
-  const ask = size(book.no, DOLLAR - price);
-  if (bid !== undefined) return `${contracts(bid)} bid`;
-  return ask === undefined ? 'nothing' : `${contracts(ask)} asked`;
 }

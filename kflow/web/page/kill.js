@@ -75,9 +75,9 @@ export class Kill {
 
   #done(body) {
     const halted = body.status === 'halted';
-    const words = halted ? 'Halted: the halt is written, no order leaves any more.' : 'The halt was asked for.';
-    this.#say(words, halted ? 'good' : 'warn', [text(body.done ?? body.text ?? body.reason), text(body.hint ?? body.beyond)]);
-    announce(words);
+    const words = halted ? 'Halted.' : 'The halt was asked for.';
+    this.#say(words, halted ? 'good' : 'warn', [text(body.text), text(body.hint)]);
+    announce(`${words} ${text(body.text)}`);
     $('kill-cancel').focus();
   }
 

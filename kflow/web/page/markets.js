@@ -40,7 +40,9 @@ export class Markets {
   }
 
   // [ticker, live, bid, ask, last, changes per second] of each market; `tickers` may have come and gone.
-  tell(markets) {
+  // `leftOut` are not told of.
+  tell(markets, leftOut) {
+    this.leftOut = leftOut ?? 0;
     const same = markets.length === this.#rows.size && markets.every(([ticker]) => this.#rows.has(ticker));
     if (!same) this.know(markets.map(([ticker]) => ticker));
     for (const [ticker, live, bid, ask, last, changes] of markets) {
@@ -65,7 +67,9 @@ export class Markets {
       mark(button, 'aria-current', name === ticker ? 'true' : null);
       button.tabIndex = name === ticker ? 0 : -1;
     }
-    this.#rows.get(ticker)?.item.scrollIntoView({ block: 'nearest' });
+    // Within the list alone: the page stays where it is.
+    const item = this.#rows.get(ticker)?.item;
+    if (item) this.list.scrollTop = item.offsetTop - (this.list.clientHeight - item.offsetHeight) / 2;
   }
 
   has(ticker) {
@@ -101,8 +105,8 @@ export class Markets {
       item.hidden = !fits;
       shown += fits;
     }
-    const all = this.#rows.size;
-    write($('markets-count'), words.length ? `${count(shown)} of ${count(all)}` : count(all));
+    const all = count(this.#rows.size + (this.leftOut ?? 0));
+    write($('markets-count'), words.length || this.leftOut ? `${count(shown)} of ${all}` : all);
   }
 
   #visible() {

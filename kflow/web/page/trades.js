@@ -1,7 +1,7 @@
 // The tape: newest first. Rows are used again, so that a busy market makes no garbage.
 
 import { $, el, mark, write } from './dom.js';
-import { cents, clock, contracts } from './format.js';
+import { cents, clock, columned, count, UNKNOWN } from './format.js';
 
 const SHOWN = 60;
 
@@ -19,9 +19,10 @@ export class Trades {
     this.body.replaceChildren();
   }
 
-  // `whole`: the list with which a stream begins, in place of what is shown.
-  add(trades, whole) {
+  // `whole`: the list with which a stream begins, in place of what is shown. `missed` came before these and are not told.
+  add(trades, whole, missed) {
     if (whole) this.clear();
+    if (missed) this.#waiting.push([null, null, null, null, missed]);
     this.#waiting.push(...trades);
     if (this.#waiting.length > SHOWN) this.#waiting.splice(0, this.#waiting.length - SHOWN);
     const newest = trades.at(-1);
@@ -29,15 +30,15 @@ export class Trades {
   }
 
   paint() {
-    for (const [at, price, size, side] of this.#waiting) {
+    for (const [at, price, size, side, missed] of this.#waiting) {
       const row = this.body.rows.length < SHOWN ? this.#make() : this.body.lastElementChild;
       const [time, priced, sized, taker] = row.cells;
       mark(row, 'data-at-ms', at);
       mark(row, 'data-side', side);
       write(time, clock(at));
       write(priced, cents(price));
-      write(sized, contracts(size));
-      write(taker, side === 'yes' ? 'yes' : side === 'no' ? 'no' : '–');
+      write(sized, columned(size));
+      write(taker, missed ? `${count(missed)} more, not told` : (side ?? UNKNOWN));
       this.body.prepend(row);
     }
     const any = this.#waiting.length > 0;
