@@ -20,12 +20,13 @@ from playwright.async_api import Browser, Page, Request, Route, WebSocket, async
 # Playwright would download a browser of its own; the system's is looked after by the system.
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 PATIENCE_MS: Final = 20_000.0
-# All rows in one turn of the page's loop, so that they are of one version: attributes, and what a person reads.
+# All rows in one turn of the page's loop, so that they are of one version: attributes, and of the rows that are not out
+# of sight what a person reads.
 _LADDER: Final = """() => {
   const root = document.querySelector('#ladder');
-  const text = (row, cell) => row.querySelector('.' + cell).textContent;
+  const words = (row) => ['price', 'size', 'own'].map((cell) => row.querySelector('.' + cell).textContent);
   const read = (row) => ({side: row.dataset.side, price: row.dataset.priceE4, size: row.dataset.sizeE2,
-    own: row.dataset.ownE2, shown: [text(row, 'price'), text(row, 'size'), text(row, 'own')]});
+    own: row.dataset.ownE2, shown: row.hidden ? null : words(row)});
   return {state: document.body.dataset.state, market: root.dataset.market ?? null,
     version: root.dataset.version ?? null, rows: [...root.querySelectorAll('[data-price-e4]')].map(read)};
 }"""
@@ -62,8 +63,9 @@ class Ladder:
     no: Mapping[int, int]
     # Own orders, (side, price): what is left of them.
     own: Mapping[tuple[str, int], int]
-    # Rows whose words and numbers are not those of their attributes.
+    # Rows whose words are not their attributes, or that stand in the wrong place.
     misread: Collection[str]
+    shown: int  # rows with words: those that are not out of sight
 
 
 @dataclass(slots=True)
@@ -169,32 +171,36 @@ async def _dismiss(look: Look, dialog: Any) -> None:
 
 
 def read(found: Mapping[str, Any]) -> Ladder:
-    """A ladder from the attributes of its rows. A row at which only an own order rests is none of the book."""
+    """A ladder from its rows, as they stand from above. One at which only an own order rests is none of the book."""
     sides: dict[str, dict[int, int]] = {"yes": {}, "no": {}}
-    own, misread = {}, []
+    own, misread, above, shown = {}, [], 10_000, 0
     for row in found["rows"]:
         side, price, size, mine = row["side"], int(row["price"]), int(row["size"]), int(row["own"])
-        if price in sides[side]:
-            misread.append(f"{side} {price} twice")
-        sides[side][price] = size
+        if size:
+            sides[side][price] = size
         if mine:
             own[side, price] = mine
-        if not _says(row["shown"], 10_000 - price if side == "no" else price, size, mine):
-            misread.append(f"{side} {price} {size} {mine} is shown as {row['shown']}")
-    books = {side: {price: size for price, size in levels.items() if size} for side, levels in sides.items()}
+        seen = 10_000 - price if side == "no" else price
+        if seen >= above:
+            misread.append(f"{seen} stands below {above}")
+        above = seen
+        if row["shown"] is not None:
+            shown += 1
+            if not _says(row["shown"], seen, size, mine):
+                misread.append(f"{side} {price} {size} {mine} is shown as {row['shown']}")
     version = None if found["version"] is None else int(found["version"])
-    return Ladder(found["state"], found["market"], version, books["yes"], books["no"], own, misread)
+    return Ladder(found["state"], found["market"], version, sides["yes"], sides["no"], own, misread, shown)
 
 
-def _says(shown: list[str], price: int, size: int, own: int) -> bool:
+def _says(words: list[str], price: int, size: int, own: int) -> bool:
     """Whether words of a row are its numbers: cents of YES, contracts, and what is left of own orders."""
-    priced, sized, mine = shown
-    return _hundredths(priced) == price and _hundredths(sized) == size and (_hundredths(mine) if mine else 0) == own
+    priced, sized, mine = (_hundredths(text) for text in words)
+    return (priced, sized or 0, mine or 0) == (price, size, own)
 
 
 def _hundredths(text: str) -> int | None:
-    """12.5 is 1250; the first number of the text."""
-    match = re.match(r"([0-9,]+)(?:\.([0-9]{1,2}))?", text)
+    """12.5 is 1250; the number with which the text begins, None without one."""
+    match = re.match(r"([0-9,]+)(?:\.([0-9]{1,2}))?", text.strip())
     return None if match is None else int(match[1].replace(",", "")) * 100 + int((match[2] or "").ljust(2, "0"))
 
 

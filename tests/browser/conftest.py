@@ -9,11 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
+from kflow.act.holdings import Holdings, Resting
+from kflow.act.pulse import Pulse, read
 from kflow.testing.browser import Look, browser, chromium, looking
-from kflow.testing.recording import HandDriven
+from kflow.testing.living import Living
+from kflow.testing.recording import FIRST, HandDriven
 
 Looking = Callable[..., AbstractAsyncContextManager[Look]]
 
@@ -37,3 +41,21 @@ def look_at(running: Any) -> Looking:
 @pytest.fixture
 def session(tmp_path: Path) -> HandDriven:
     return HandDriven(tmp_path)
+
+
+@pytest.fixture
+def trading(session: Any) -> Any:
+    """The service of a recorder of two markets with trades, and of an actor with orders and positions."""
+    session.start()
+    session.receive(session.trade("0.4600", "3.00"), session.trade("0.4400", "1.50", taker="no"))
+    living = Living(session.standing.folder.parent)
+    living.work()
+    pulse = Pulse(living.vitals(), living.data)
+    held = Holdings(
+        orders=[Resting("one", FIRST, 0, 4400, 250, 1200), Resting("two", FIRST, 1, 5400, 100, None)],
+        positions={FIRST: -300},
+        cash=999_000_000,
+        profit=-1_250_000,
+    )
+    pulse.write(msgspec.structs.replace(pulse.look(), holdings=held, problems={"feed": "no connection to the venue"}))
+    return session.served(actor=lambda: read(living.data, enabled=True, clock=living.clock))

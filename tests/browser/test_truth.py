@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import websockets
+from playwright.async_api import Locator, expect
 
 from kflow.testing.browser import Ladder, Look
 from kflow.testing.postgres import Database
@@ -90,9 +91,16 @@ async def compare(look: Look, page: Versions, other: Versions) -> None:
                 shared.add(drawn.version)
 
 
+def touch(look: Look, side: str) -> Locator:
+    """The row of a side's best bid: asks end at the spread, and bids begin there."""
+    rows = look.page.locator(f"#ladder [data-side={side}]")
+    return rows.first if side == "yes" else rows.last
+
+
 def equal(drawn: Ladder, book: Sides) -> None:
     assert (drawn.yes, drawn.no) == book
     assert drawn.misread == []
+    assert drawn.shown >= min(10, len(book[0]) + len(book[1]))
     assert drawn.state == "live"
 
 
@@ -112,5 +120,7 @@ async def test_what_is_drawn_is_the_book_at_that_version(tmp_path: Path, databas
                     await look.choose(market)
                     async with second_client(url, market) as other:
                         await compare(look, page, other)
+                    for side in ("yes", "no"):
+                        await expect(touch(look, side)).to_be_in_viewport()
                 await look.page.locator("#trades [data-at-ms]").first.wait_for()
                 await look.calm()
