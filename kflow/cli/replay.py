@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +44,9 @@ def verify(
     journal: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the journal is, if it was moved (one session only).")
     ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of an archive instead, without any database.")
+    ] = None,
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:
@@ -57,6 +61,14 @@ def verify(
     if journal is not None and len(load.parse_sessions(session)) > 1:
         raise UsageError("--journal is the journal of one session", hint="verify one session at a time")
     verdicts: list[Verdict] = []
+    if archive is not None:
+        if truth is not None or journal is not None:
+            raise UsageError("--archive has its own journal, and no truth log", hint="leave the others out")
+        verdicts = _verify_archive(archive, load.parse_sessions(session))
+        _show(verdicts, chosen)
+        for verdict in verdicts:
+            verdict.require()
+        return
     with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
         numbers = load.recorded_sessions(conn, session)
         counted = sessions.list_sessions(conn, numbers)
@@ -68,6 +80,14 @@ def verify(
     _show(verdicts, chosen)
     for verdict in verdicts:
         verdict.require()
+
+
+def _verify_archive(root: Path, numbers: Sequence[int]) -> list[Verdict]:
+    from kflow.replay.archive import verify_archived
+    from kflow.replay.archived import find
+
+    with render.progress("verify", None, unit="rows") as advance:
+        return [verify_archived(find(root, number), progress=advance) for number in numbers]
 
 
 def _show(verdicts: list[Verdict], form: render.Format) -> None:

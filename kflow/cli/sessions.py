@@ -15,16 +15,18 @@ from kflow.cli.render import NS_PER_S
 
 if TYPE_CHECKING:
     from kflow.settings import Settings
+    from kflow.store.ledger import Standing
     from kflow.store.postgres import Connection
     from kflow.store.sessions import Summary
 
 # Of the table for people. `live`: how much of the time all books were.
-EYES = ("session", "state", "started", "length", "env", "markets", "deltas", "trades", "gaps", "live", "sampled")
+EYES = ("session", "state", "started", "length", "env", "markets", "deltas", "trades", "gaps", "live", "sampled",
+        "copy")  # fmt: skip
 
 app = new_app(help="List and show recorded sessions.")
 
 COLUMNS = ("session", "state", "started", "seconds", "environment", "markets", "deltas", "snapshots", "trades", "gaps",
-           "coverage", "sample_rate")  # fmt: skip
+           "coverage", "sample_rate", "copy")  # fmt: skip
 
 
 @app.command()
@@ -42,7 +44,7 @@ def ls(
     as_json: render.JsonOption = False,
 ) -> None:
     """List the recorded sessions."""
-    from kflow.store import postgres, sessions
+    from kflow.store import ledger, postgres, sessions
     from kflow.wiring import database
 
     chosen = render.chosen(form, as_json)
@@ -51,12 +53,14 @@ def ls(
     with database(settings) as dsn, postgres.connect(dsn, autocommit=True) as conn:
         every = sessions.list_sessions(conn)
         _remember(settings, conn, every)
+        stands = ledger.standings(conn)
+        every = tuple(ledger.as_it_was(item, _stand(stands, item)) for item in every)
         found = [item for item in every if item.session.started_ns >= earliest_ns]
         if market:
             found = [item for item in found if market in _tickers(conn, item.session.id)]
     if min_coverage is not None:
         found = [item for item in found if (item.coverage or 0) >= min_coverage]
-    items = [_line(item) for item in found]
+    items = [_line(item, _stand(stands, item)) for item in found]
     columns: Sequence[str] = COLUMNS
     if chosen is render.Format.TABLE:
         columns, items = _columns(items), [_for_eyes(item) for item in items]
@@ -71,20 +75,22 @@ def show(
     as_json: render.JsonOption = False,
 ) -> None:
     """Show one session: what was asked for, what came, its markets and its gaps."""
-    from kflow.store import postgres, sessions
+    from kflow.store import ledger, postgres, sessions
     from kflow.wiring import database
 
     chosen = render.chosen(form, as_json)
     with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
         (summary,) = sessions.list_sessions(conn, [number])
+        standing = ledger.standing(conn, number)
+        summary = ledger.as_it_was(summary, standing)
         markets = sessions.read_markets(conn, [number])
         gaps = sessions.read_gaps(conn, number)
     tickers = {market.id: market.ticker for market in markets}
     lost = [_gap(gap, tickers) for gap in gaps]
     if chosen is not render.Format.TABLE:
-        render.record({**_whole(summary), "tickers": sorted(tickers.values()), "gap_list": lost}, form=chosen)
+        render.record({**_whole(summary, standing), "tickers": sorted(tickers.values()), "gap_list": lost}, form=chosen)
         return
-    render.record(_shown(summary, sorted(tickers.values())), form=chosen)
+    render.record(_shown(summary, standing, sorted(tickers.values())), form=chosen)
     if lost:
         typer.echo()
         render.rows("gaps", lost, columns=tuple(lost[0]), form=chosen)
@@ -105,11 +111,19 @@ def _remember(settings: Settings, conn: Connection, listed: Sequence[Summary]) -
     known.replace(folder, kept)
 
 
+def _stand(stands: Mapping[int, Standing], item: Summary) -> Standing:
+    from kflow.store.ledger import Standing
+
+    return stands.get(item.session.id, Standing(item.session.id))
+
+
 def _columns(items: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     """What of a session fits a line: 100 columns, fewer on a narrower terminal. Sampling shows where there is any."""
     left_out = set() if any(item["sample_rate"] != 1 for item in items) else {"sampled"}
     if render.terminal_width() < 100:
         left_out |= {"env", "trades"}
+    if not any(item["copy"] for item in items):
+        left_out.add("copy")
     return [column for column in EYES if column not in left_out]
 
 
@@ -131,12 +145,12 @@ def _tickers(conn: Connection, session_id: int) -> set[str]:
     return {market.ticker for market in sessions.read_markets(conn, [session_id])}
 
 
-def _line(item: Summary) -> dict[str, Any]:
+def _line(item: Summary, standing: Standing) -> dict[str, Any]:
     session = item.session
     seconds = None if item.first_ns is None or item.last_ns is None else (item.last_ns - item.first_ns) / NS_PER_S
     return {
         "session": session.id,
-        "state": session.state,
+        "state": standing.word or session.state,
         "started": render.when(session.started_ns),
         "seconds": seconds,
         "environment": session.environment,
@@ -147,13 +161,15 @@ def _line(item: Summary) -> dict[str, Any]:
         "gaps": item.gaps,
         "coverage": None if item.coverage is None else round(item.coverage, 6),
         "sample_rate": session.sample_rate,
+        # Of a session whose rows were removed: where they are.
+        "copy": str(standing.folder) if standing.removed and standing.folder else None,
     }
 
 
-def _whole(item: Summary) -> dict[str, Any]:
+def _whole(item: Summary, standing: Standing) -> dict[str, Any]:
     session = item.session
     return {
-        **_line(item),
+        **_line(item, standing),
         "uuid": str(session.uuid),
         "ended": render.when(session.ended_ns),
         "connections": item.connections,
@@ -166,9 +182,9 @@ def _whole(item: Summary) -> dict[str, Any]:
     }
 
 
-def _shown(item: Summary, tickers: Sequence[str]) -> dict[str, Any]:
+def _shown(item: Summary, standing: Standing, tickers: Sequence[str]) -> dict[str, Any]:
     """A session for people."""
-    whole, rate = _whole(item), item.session.sample_rate
+    whole, rate = _whole(item, standing), item.session.sample_rate
     asked = {name: value for name, value in item.session.selection.items() if value not in (None, False, [], ())}
     length = render.duration(whole.pop("seconds"))
     del whole["sample_rate"]

@@ -80,11 +80,18 @@ def ended_before(conn: Connection, before_ns: int) -> list[int]:
 
 
 def plan(
-    conn: Connection, numbers: Iterable[int], *, now_ns: int, without_copy: bool = False, progress: Progress = _QUIET
+    conn: Connection,
+    numbers: Iterable[int],
+    *,
+    now_ns: int,
+    without_copy: bool = False,
+    read_copies: bool = True,
+    progress: Progress = _QUIET,
 ) -> Plan:
     """What may go of these sessions, their copies checked byte by byte; and what an earlier prune did not end.
 
-    `progress` hears of bytes checked. Raises UsageError for a session that does not exist, DatabaseError.
+    `progress` hears of bytes checked. Without `read_copies` the ledger is believed: for a look only. Raises UsageError
+    for a session that does not exist, DatabaseError.
     """
     with reporting("looking at what may go"):
         standings = ledger.standings(conn)
@@ -99,9 +106,10 @@ def plan(
         for number in sorted((numbers | half) - gone):
             one = _candidate(known[number], standings.get(number, Standing(number)))
             if one.half_removed:
-                _judge_half(one, without_copy, progress)
+                if read_copies:
+                    _judge_half(one, without_copy, progress)
             else:
-                _judge(one, needs.get(number, []), without_copy, progress)
+                _judge(one, needs.get(number, []), without_copy, progress if read_copies else None)
             (staying if one.keep else going).append(one)
         days, freed = _whole_days(conn, everything, {one.session.id for one in going}, now_ns)
     return Plan(tuple(going), tuple(staying), days, freed, now_ns)
@@ -150,8 +158,8 @@ def _judge_half(one: Candidate, without_copy: bool, progress: Progress) -> None:
         one.keep.append(f"its removal was begun, but {folder} holds another copy since")
 
 
-def _judge(one: Candidate, needs: Sequence[str], without_copy: bool, progress: Progress) -> None:
-    """Find out why a session has to stay, or the copy with which it may go."""
+def _judge(one: Candidate, needs: Sequence[str], without_copy: bool, progress: Progress | None) -> None:
+    """Find out why a session has to stay, or the copy with which it may go; without `progress` no copy is read."""
     if one.session.state == "open":
         one.keep.append("it has not ended")
         return
@@ -160,7 +168,7 @@ def _judge(one: Candidate, needs: Sequence[str], without_copy: bool, progress: P
         return
     wrong = []
     for copy in one.standing.copies:
-        why = _wrong_with(one, copy, progress)
+        why = _wrong_with(one, copy, progress) if progress is not None else ""
         if not why:
             one.copy = copy
             return

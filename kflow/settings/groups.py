@@ -133,6 +133,19 @@ class Recorder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """How long sessions stay in the database."""
+
+    keep_days: int | None = _setting(
+        None,
+        "days after its end at which a session may be archived and pruned; none: say so with --keep",
+        unit="days",
+        bounds=(0, 36_500),
+        example=30,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
     """The HTTP service that ingest starts."""
 
@@ -204,6 +217,7 @@ class Settings:
     data: Data = Data()
     database: Database = Database()
     recorder: Recorder = Recorder()
+    storage: Storage = Storage()
     web: Web = Web()
     exchange: Exchange = Exchange()
     actor: Actor = Actor()

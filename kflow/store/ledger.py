@@ -6,7 +6,7 @@ import getpass
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 
 from kflow.errors import ConfigError, DataError, InstanceLocked
 from kflow.store.postgres import Connection
+from kflow.store.sessions import Summary
 from kflow.store.sqlfiles import queries
 
 
@@ -69,6 +70,14 @@ class Standing:
         """Where the best copy should lie."""
         return next((Path(step.folder) for step in self.copies if step.folder), None)
 
+    @property
+    def word(self) -> str | None:
+        """What a session whose rows are gone is called; None while they are here."""
+        if not self.removed:
+            return None
+        best = self.copies[0].step if self.copies else "removed"
+        return best.replace("_", " ")
+
     def gone(self) -> DataError:
         """What to say to whoever wants the rows."""
         number, folder = self.session_id, self.folder
@@ -96,6 +105,13 @@ def standings(conn: Connection) -> dict[int, Standing]:
 def standing(conn: Connection, session_id: int) -> Standing:
     """How one session stands."""
     return Standing(session_id, tuple(_steps(conn, session_id)))
+
+
+def as_it_was(summary: Summary, standing: Standing) -> Summary:
+    """Of a session whose rows were removed, what they said before."""
+    if not standing.removed or standing.removal is None:
+        return summary
+    return replace(summary, **standing.removal.facts["summary"])
 
 
 def _steps(conn: Connection, session_id: int | None) -> list[Step]:
