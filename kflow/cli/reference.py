@@ -79,7 +79,11 @@ def _walk(command: Any, context: Any) -> Iterator[tuple[str, str]]:
 
 
 def _commands_page() -> str:
-    parts = ["# Commands", MADE, "Results go to stdout, everything else to stderr. How a command ends: exit-codes.md."]
+    parts = [
+        "# Commands",
+        MADE,
+        "Results go to stdout, everything else to stderr. How a command ends: [exit codes](exit-codes.md).",
+    ]
     for name, text in commands():
         parts.append(f"## {name}\n\n```text\n{_tidy(text)}\n```")
     return "\n\n".join(parts) + "\n"
