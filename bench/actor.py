@@ -184,7 +184,7 @@ class Storm:
 
     async def _killed(self) -> None:
         """While it trades and things go wrong."""
-        await self.ground.traded(5)
+        await self.ground.traded(5, within_s=600)
         name = self.rng.choice(["ack lost", "ack late", "HTTP error", "pause", "cancel", "nothing"])
         if name != "nothing":
             found = next(kind for kind in self._kinds if kind.endswith(name))
@@ -258,7 +258,7 @@ class Storm:
     async def _lease_lost(self) -> None:
         """Another has its place: it halts, and goes; a person arms a new one."""
         self.tally.faults["36 lease lost"] += 1
-        await self.ground.traded(5)
+        await self.ground.traded(5, within_s=600)
         began_ns, halted = self.clock.mono_ns(), self.ground.standing.now
         await asyncio.to_thread(self.ground.steal_lease)
         await self.ground.until(
