@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.main import get_command
 
 from kflow import errors
@@ -167,20 +168,40 @@ def root_command() -> Any:
 
 
 def check_kflow(words: list[str]) -> None:
-    command: Any = root_command()
-    context = command.make_context("kflow", [], resilient_parsing=True)
-    rest = iter(words)
-    for word in rest:
-        if word.startswith("-") and word != "-":
-            known = {name: item for item in command.get_params(context) for name in (*item.opts, *item.secondary_opts)}
-            name, equals, _ = word.partition("=")
-            assert name in known or name == "--debug", f"{context.command_path} has no {word}"
-            if hasattr(command, "list_commands") and not equals and not getattr(known.get(name), "is_flag", True):
-                next(rest)  # the option's value is no subcommand
-        elif hasattr(command, "list_commands"):
-            child = command.get_command(context, word)
-            assert child is not None, f"{context.command_path} has no {word}"
-            command, context = child, child.make_context(word, [], parent=context, resilient_parsing=True)
+    """Parse a line as the command line does, down to the value of each option; nothing is run."""
+    parse(root_command(), "kflow", [word for word in words if word != "…"], None)
+
+
+def parse(command: Any, name: str, words: list[str], parent: Any) -> None:
+    try:
+        context = command.make_context(name, words, parent=parent)
+    except typer.Exit:
+        return  # --help, --version
+    except typer.TyperException as error:
+        raise AssertionError(f"{name}: {error.format_message()}") from None
+    # Beyond its options a group leaves the subcommand, and all that is its.
+    rest = [*context._protected_args, *context.args] if hasattr(command, "list_commands") else []
+    if rest:
+        try:
+            name, child, rest = command.resolve_command(context, rest)
+        except typer.TyperException as error:
+            raise AssertionError(error.format_message()) from None
+        parse(child, name, rest, context)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("kflow ingests", "ingests"),
+        ("kflow ingest --sessions 1", "--sessions"),
+        ("kflow ingest --duration soon", "--duration"),
+        ("kflow ingest --port 0.5", "port"),
+        ("kflow replay export --format parquet", "--sessions|--out"),
+    ],
+)
+def test_a_command_that_means_nothing_is_seen(line: str, why: str) -> None:
+    with pytest.raises(AssertionError, match=why):
+        check_command(shlex.split(line))
 
 
 @cache
