@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 import kflow
 from kflow.clock import NS_PER_S
 from kflow.kalshi.feed import Ending
+from kflow.market.events import GapKind
 from kflow.record.status import Histogram
 from kflow.record.writer import WriterStatus
 from kflow.web.broadcast import Broadcast
@@ -128,7 +129,7 @@ METRICS: Final[tuple[Metric[Sources], ...]] = (
     Metric("kflow_ws_last_message_timestamp_seconds", "gauge", "Unix time of the last frame; absent before the first.",
            lambda s: one(_last_message_s(s))),
     Metric("kflow_book_gaps_total", "counter", "Holes and faults found in the feed, by kind.",
-           lambda s: each("kind", s.service.recorder.gaps), ("kind",)),
+           lambda s: each("kind", {kind.value: s.service.recorder.gaps[kind.value] for kind in GapKind}), ("kind",)),
     Metric("kflow_book_missing_messages_total", "counter", "Frames that sequence gaps tell of.",
            lambda s: one(s.service.recorder.missing)),
     Metric("kflow_book_resyncs_total", "counter", "Snapshots that made a stale book live again.",

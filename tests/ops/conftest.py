@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 from typer.main import get_command
 
@@ -38,3 +41,24 @@ def calls(text: str) -> list[list[str]]:
             if at is not None:
                 found.append(words[at + 1 :])
     return found
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own checker: that of the machine, else Debian's, whose package is unpacked and not installed."""
+    found = shutil.which("promtool")
+    if found is not None:
+        return found
+    place = ROOT / ".venvs" / "prometheus"
+    program = place / "usr" / "bin" / "promtool"
+    if not program.is_file():
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            pytest.skip("promtool is not on this machine, and Debian's package cannot be had here")
+        place.mkdir(parents=True, exist_ok=True)
+        for words in (["apt-get", "download", "-qq", "prometheus"], ["dpkg-deb", "-x"]):
+            packages = [str(path) for path in place.glob("prometheus_*.deb")]
+            more = [*packages, "."] if words[0] == "dpkg-deb" else []
+            done = subprocess.run([*words, *more], cwd=place, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"promtool cannot be had: {' '.join(words)}: {done.stderr.strip()[-200:]}")
+    return str(program)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kflow.market.events import GapKind
 from kflow.web.metrics import METRICS
 
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
@@ -53,7 +54,8 @@ async def test_values_are_those_of_the_session(session: Any, serving: Any) -> No
     assert samples["kflow_ws_connected"] == {"": 1}
     assert samples["kflow_ws_messages_total"] == {'type="book_delta"': 2, 'type="book_snapshot"': 2}
     assert samples["kflow_ws_last_message_timestamp_seconds"] == {"": 1_700_000_000}
-    assert samples["kflow_book_gaps_total"] == {'kind="sequence"': 1}
+    gaps = {f'kind="{kind.value}"': 0 for kind in GapKind}  # all are there from the start, or no rise would be seen
+    assert samples["kflow_book_gaps_total"] == gaps | {'kind="sequence"': 1}
     assert samples["kflow_book_missing_messages_total"] == {"": 4}
     assert samples["kflow_books"] == {'state="live"': 0, 'state="stale"': 2, 'state="invalid"': 0}
     assert samples["kflow_journal_bytes_total"] == {"": session.recorder.status.journal_bytes}
