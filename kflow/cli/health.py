@@ -16,7 +16,9 @@ TIMEOUT_S = 5.0
 
 def health(
     context: typer.Context,
-    url: Annotated[str | None, typer.Option("--url", help="Where the recorder listens, http://HOST:PORT.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Where the recorder listens, http://HOST:PORT.")
+    ] = None,
     form: render.FormatOption = None,
     as_json: render.JsonOption = False,
 ) -> None:

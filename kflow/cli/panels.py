@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.columns import Columns
 from rich.console import Group, RenderableType
+from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
-from kflow.cli import render
+from kflow.cli import beside, render
+from kflow.cli import ladder as ladders
 from kflow.market.book import BookView
 from kflow.market.events import Level
-from kflow.units import CONTRACT, Size, complement, format_price, format_size
+from kflow.units import format_price
 
 # News comes at least every second: silence beyond this is worth telling.
 STALE_S: Final = 3.0
-LADDER_COLUMNS: Final = 50
-SIZE_COLUMNS: Final = 17  # of which the bar takes at most
-BAR_COLUMNS: Final = 6
+# Of a screen: lines that are no ladder, and levels of each side at most.
+_OTHER_LINES: Final = 14
+_MOST_LEVELS: Final = 10
 _STYLES: Final = {"healthy": "green", "not_initialized": "yellow", "degraded": "yellow", "unhealthy": "bold red"}
 
 Status = Mapping[str, Any]
@@ -39,20 +40,71 @@ class Glance:
     # What keeps us from hearing it.
     trouble: str = ""
     footer: str = ""
+    # The last `state` of the stream: all markets, and what an actor has; None before the first.
+    state: Status | None = None
+    # The last trades of the first book, oldest first, as the stream tells them.
+    trades: tuple[Sequence[Any], ...] = ()
+    # Messages per second over the last minute, a value a second.
+    rates: tuple[float, ...] = ()
+
+    @property
+    def stale(self) -> bool:
+        """Whether what is known may be so no more."""
+        return bool(self.trouble) or (self.age_s is not None and self.age_s > STALE_S)
 
 
-def screen(glance: Glance, *, height: int = 40) -> RenderableType:
-    """Everything, for a terminal with so many lines."""
-    parts: list[RenderableType] = [headline(glance)]
-    levels = max(1, min(10, (height - 16) // 2))
+def ladders_that_fit(columns: int) -> int:
+    """How many books stand beside each other, with trades and all markets beside them where there is room."""
+    beside_them = beside.TRADES_COLUMNS + beside.MARKETS_COLUMNS
+    return max(1, (columns - beside_them) // ladders.COLUMNS)
+
+
+def screen(glance: Glance, *, height: int = 40, width: int = 120) -> RenderableType:
+    """Everything, for a terminal of so many lines and columns."""
+    actor = None if glance.state is None else glance.state["actor"]
+    told = () if actor is None or actor["status"] == "disabled" else tuple(beside.actor(actor))
+    problems = () if glance.status is None else glance.status["problems"]
+    head, notes = headline(glance), [*told, *(f"! {render.cell(problem)}" for problem in problems)]
+    lines = sum(-(-len(note) // max(width, 1)) for note in (head.plain, *notes)) - 1
+    below = lines + glance.footer.count("\n")
+    levels = max(1, min(_MOST_LEVELS, (height - _OTHER_LINES - below) // 2))
+    parts: list[RenderableType] = [head]
     if glance.books:
-        parts.append(Columns([ladder(book, levels=levels) for book in glance.books], padding=(0, 2)))
+        parts += [_books(glance, levels, width), Text()]
     if glance.status is not None:
-        parts.append(figures(glance.status))
-        parts.extend(Text(f"! {render.cell(problem)}", style="bold red") for problem in glance.status["problems"])
+        rates = glance.rates[-max(0, width - 45) :] if width > 45 else ()
+        known = figures(glance.status, rates=rates, actor=told)
+        parts.append(Styled(known, "dim") if glance.stale else known)
+        parts.extend(Text(f"! {render.cell(problem)}", style="bold red") for problem in problems)
     if glance.footer:
         parts.append(Text(glance.footer, style="dim"))
     return Group(*parts)
+
+
+def _books(glance: Glance, levels: int, width: int) -> RenderableType:
+    """Ladders, then what else there is room for."""
+    orders = () if glance.state is None else glance.state["actor"]["orders"]
+    parts: list[RenderableType] = []
+    left = width
+    for book in glance.books[: ladders_that_fit(width)]:
+        own = [order for order in orders if order["market"] == book.market]
+        parts.append(
+            ladders.ladder(book, levels=levels, orders=own if left >= ladders.COLUMNS + ladders.OWN_COLUMNS else ())
+        )
+        left -= ladders.COLUMNS + (ladders.OWN_COLUMNS if own else 0)
+    rows = 2 * levels + 1
+    if left >= beside.TRADES_COLUMNS:
+        parts.append(beside.trades(glance.trades, rows=rows))
+        left -= beside.TRADES_COLUMNS
+    if left >= beside.MARKETS_COLUMNS and glance.state is not None:
+        own_by_market = Counter(order["market"] for order in orders)
+        chosen = glance.books[0].market
+        parts.append(beside.markets(glance.state["markets"], chosen=chosen, own=own_by_market, rows=rows, columns=left))
+    grid = Table.grid(padding=(0, 2))
+    for _ in parts:
+        grid.add_column(no_wrap=True)
+    grid.add_row(*parts)
+    return grid
 
 
 def headline(glance: Glance) -> Text:
@@ -61,6 +113,8 @@ def headline(glance: Glance) -> Text:
     status = glance.status
     if status is None:
         text.append(glance.trouble or "waiting for the recorder", style="yellow")
+        if glance.trouble:
+            text.append("\nwaiting for one: is kflow ingest running?", style="dim")
         return text
     session = status["session"]
     number = session["number"]
@@ -68,72 +122,39 @@ def headline(glance: Glance) -> Text:
     text.append(f"session {render.cell(number) if number is not None else 'without a number yet'}")
     text.append(f" · up {render.duration(session['uptime_s'])} · ")
     state = "ending" if session["draining"] else render.cell(status["status"])
-    text.append(state, style=_STYLES.get(status["status"], ""))
-    if glance.trouble or (glance.age_s is not None and glance.age_s > STALE_S):
+    text.append(f"was {state}" if glance.stale else state, style="dim" if glance.stale else _STYLES.get(state, ""))
+    if glance.stale:
         age = "" if glance.age_s is None else f"last heard {render.duration(glance.age_s)} ago"
         text.append(f" · {age}{': ' if age and glance.trouble else ''}{glance.trouble}", style="bold red")
     return text
 
 
-def ladder(book: BookView, *, levels: int = 10) -> Table:
-    """A book as YES prices: asks above, bids below, best next to the spread."""
-    table = Table(title=_title(book), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    style = "" if book.live else "dim"
-    table.add_column("bid size", justify="right", no_wrap=True, style=style, width=SIZE_COLUMNS)
-    table.add_column("YES $", justify="center", no_wrap=True, style=style)
-    table.add_column("ask size", justify="left", no_wrap=True, style=style, width=SIZE_COLUMNS)
-    asks = [(complement(price), size) for price, size in reversed(book.no)][:levels]
-    bids = list(reversed(book.yes))[:levels]
-    most = max((size for _, size in (*asks, *bids)), default=CONTRACT)
-    for price, size in reversed(asks):
-        table.add_row("", Text(format_price(price), style="red"), _sized(size, most, left=True))
-    table.add_row("", _spread(book), "")
-    for price, size in bids:
-        table.add_row(_sized(size, most, left=False), Text(format_price(price), style="green"), "")
-    return table
-
-
-def _title(book: BookView) -> Text:
-    text = Text(render.cell(book.market), style="bold")
-    if not book.live:
-        text.append(" stale: last known", style="bold red")
-    return text
-
-
-def _spread(book: BookView) -> Text:
-    if book.spread is None:
-        return Text("one-sided" if book.yes or book.no else "empty", style="dim")
-    sign = "-" if book.spread < 0 else ""
-    return Text(f"{sign}{abs(book.spread) / 100:g}¢", style="dim")
-
-
-def _sized(size: Size, most: Size, *, left: bool) -> Text:
-    bar = "▪" * max(1, round(size / most * BAR_COLUMNS)) if most else ""
-    amount = format_size(size)
-    return Text(f"{amount} {bar}" if left else f"{bar} {amount}")
-
-
-def figures(status: Status) -> Table:
-    """Rates, lag, gaps, journal and database, a line each."""
+def figures(status: Status, *, rates: Sequence[float] = (), actor: Sequence[str] = ()) -> Table:
+    """Rates, lag, gaps, journal, database and actor, a line each."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    for name, value in _figures(status):
+    for name, value in _figures(status, rates):
+        grid.add_row(name, Text(value))
+    for name, value in zip(("actor", ""), actor, strict=False):
         grid.add_row(name, Text(value))
     return grid
 
 
-def _figures(status: Status) -> Iterable[tuple[str, str]]:
+def _figures(status: Status, rates: Sequence[float]) -> Iterable[tuple[str, str]]:
     feed, messages, latency = status["feed"], status["messages"], status["latency_s"]
     connection = "connected" if feed["connected"] else f"not connected for {render.duration(feed['disconnected_s'])}"
     yield "feed", f"{connection}, {feed['reconnects']} reconnects, last message {_ago(feed['last_message_age_s'])}"
-    yield "messages", f"{render.cell(messages['total'])} ({rate(messages['rate_per_s'])})"
+    yield (
+        "messages",
+        f"{render.cell(messages['total'])} ({rate(messages['rate_per_s'])}) {beside.sparkline(rates)}".rstrip(),
+    )
     handle, age = latency["handle"], latency["message_age"]
     yield (
         "latency",
         (
-            f"handled within {_bound(handle['p50'])} (p50), {_bound(handle['p99'])} (p99); "
-            f"venue to us {_bound(age['p50'])} (p50), {_bound(age['p99'])} (p99)"
+            f"within {_bound(handle['p50'])} p50, {_bound(handle['p99'])} p99; "
+            f"venue to us {_bound(age['p50'])} p50, {_bound(age['p99'])} p99"
         ),
     )
     books, gaps = status["books"], status["gaps"]
@@ -170,7 +191,7 @@ def line(glance: Glance) -> str:
         f"gaps={status['gaps']['total']}",
         *(_top(book) for book in glance.books),
     ]
-    if glance.trouble or (glance.age_s is not None and glance.age_s > STALE_S):
+    if glance.stale:
         words.append(f"stale={render.duration(glance.age_s)} {glance.trouble}".rstrip())
     return "  ".join(words)
 

@@ -66,7 +66,8 @@ class Screen:
                 self._news.clear()
                 glance = self._latest
                 if glance is not None:
-                    live.update(screen(glance, height=self._console.size.height), refresh=True)
+                    size = self._console.size
+                    live.update(screen(glance, height=size.height, width=size.width), refresh=True)
 
 
 @contextmanager

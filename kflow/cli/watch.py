@@ -12,17 +12,22 @@ from kflow.cli.invocation import load_settings
 
 def watch(
     context: typer.Context,
-    url: Annotated[str | None, typer.Option("--url", help="Where the recorder listens, http://HOST:PORT.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Where the recorder listens, http://HOST:PORT.")
+    ] = None,
     market: Annotated[
         list[str] | None, typer.Option(metavar="TICKER", help="Show this book; may be given several times.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show what is now, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; without --once a line a second.")] = False,
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="The recorder's token, where it listens beyond loopback.")
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="The recorder's token, where it listens beyond loopback."),
     ] = None,
 ) -> None:
-    """Show a running recorder live: ladder, rates, lag, gaps. q quits.
+    """Show a running recorder live: ladder, rates, lag, gaps. q quits, → and ← turn to another market, ? tells more.
+
+    Also trades, every market, and what an actor has: its standing, P&L, orders and what trades before them.
 
     Survives restarts of the recorder. Where stdout is no terminal it prints a line a second.
     """

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kflow.cli.follow import Follower, Mirror, Source
+from kflow.cli.keys import actions
 from kflow.clock import SystemClock
 from kflow.errors import ConfigError, KflowError, UsageError
 from kflow.testing.recording import FIRST, SECOND, TOKEN, HandDriven
@@ -72,6 +73,37 @@ async def test_markets_can_be_chosen(session: HandDriven) -> None:
     async with session.served() as served, Following(served.url, SECOND) as follower:
         await until(follower, lambda: bool(follower.glance().books))
         assert [book.market for book in follower.glance().books] == [SECOND]
+
+
+async def test_a_person_turns_from_market_to_market(session: HandDriven) -> None:
+    async with session.served() as served, Following(served.url) as follower:
+        follower.show(1)
+        await until(follower, lambda: [book.market for book in follower.glance().books] == [FIRST])
+        follower.turn(1)
+        await until(follower, lambda: [book.market for book in follower.glance().books] == [SECOND])
+        follower.turn(1)
+        await until(follower, lambda: [book.market for book in follower.glance().books] == [FIRST])
+        follower.turn(-1)
+        follower.show(2)
+        await until(follower, lambda: [book.market for book in follower.glance().books] == [SECOND, FIRST])
+
+
+async def test_trades_and_the_state_of_all_are_followed(session: HandDriven) -> None:
+    async with session.served() as served, Following(served.url) as follower:
+        await until(follower, lambda: follower.glance().state is not None)
+        session.receive(session.trade("0.4600", "3.00"))
+        await until(follower, lambda: bool(follower.glance().trades))
+        state, trades = follower.glance().state, follower.glance().trades
+        assert state is not None
+        assert [row[0] for row in state["markets"]] == [FIRST, SECOND]
+        assert [trade[1:] for trade in trades] == [[4600, 300, "yes"]]
+
+
+def test_keys_are_what_terminals_send_for_them() -> None:
+    assert list(actions(b"\x1b[C\x1b[D\x1bOC\t\x1b[Z?np")) == [
+        "next", "before", "next", "next", "before", "help", "next", "before",
+    ]  # fmt: skip
+    assert list(actions(b"xyz \x1b[5~")) == []
 
 
 async def test_a_recorder_that_restarts_is_found_again(session: HandDriven, tmp_path: Path) -> None:
@@ -135,15 +167,15 @@ def test_addresses_that_are_none(url: str) -> None:
 
 
 def test_stream_addresses() -> None:
-    assert Source(url="http://h:1").stream_url(["A&B"]) == "ws://h:1/rl/ws?market=A%26B"
-    assert Source(url="https://h/kflow").stream_url([]) == "wss://h/kflow/rl/ws"
+    assert Source(url="http://h:1").stream_url(["A&B"]) == "ws://h:1/rl/ws?market=A%26B&with=trades&with=state"
+    assert Source(url="https://h/kflow").stream_url([]) == "wss://h/kflow/rl/ws?with=trades&with=state"
 
 
 def test_what_a_mirror_does_not_know_changes_nothing() -> None:
     mirror = Mirror()
     for kind in ("delta", "heartbeat", "hello", "something-new"):
         mirror.take({"type": kind, "market": "M"})
-    assert mirror.views(live=True) == ()
+    assert mirror.views(["M"], live=True) == ()
 
 
 # --- the command, as a process of its own
@@ -230,6 +262,8 @@ async def test_on_a_terminal_it_draws_until_q(session: HandDriven, colour: bool)
         terminal.run("watch", "--url", served.url, environment={} if colour else {"NO_COLOR": "1"})
         terminal.read()
         await terminal.until("0.4400", "0.4600", "q quits", FIRST)
+        terminal.type(b"?\x1b[C")
+        await terminal.until("quit  ", f"▸{SECOND}")
         terminal.type(b"q")
         assert await terminal.ended() == 0
     assert ("\x1b[32m" in terminal.seen) is colour
