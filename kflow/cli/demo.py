@@ -24,6 +24,7 @@ from kflow.cli.console import styled
 # What a folder of ours is known by; beside it what the last run came to.
 MARK: Final = "kflow-demo.json"
 LOG: Final = "demo.log"
+_INDENT: Final = " " * 10
 _SETTINGS: Final = """\
 # Settings of what kflow demo left here. They hold for every kflow that is run in this folder.
 
@@ -46,7 +47,7 @@ _NEXT: Final = (
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where it all lies.")] = Path("kflow-demo"),
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report, where there is a display.")] = True,
-    quick: Annotated[bool, typer.Option("--quick", help="Half a minute: too short to learn anything.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A little of everything, in half a minute.")] = False,
     as_json: render.JsonOption = False,
 ) -> None:
     """See everything once, in three minutes at most: no key, no network, no settings.
@@ -82,7 +83,7 @@ class _Run:
         self._hello(overriding())
         taken: list[dict[str, Any]] = []
         with Errands(self._folder, LOG) as errands:
-            tour = Tour(errands, QUICK if self._quick else FULL, lambda text: render.note(f"    {text}"))
+            tour = Tour(errands, QUICK if self._quick else FULL, lambda text: render.note(_INDENT + text))
             for number, step in enumerate(tour.steps, 1):
                 since = time.monotonic()
                 render.note("")
@@ -104,18 +105,22 @@ class _Run:
         }
 
     def _hello(self, overriding: Sequence[str]) -> None:
-        render.note("Everything once, with neither key nor network. The lines that begin with $ are what is run;")
-        render.note(f"to run one of them yourself: cd {shlex.quote(str(self._shown))}")
+        folder = shlex.quote(str(self._shown))
+        render.note(
+            f"Everything once, in three minutes at most, with neither key nor network; all of it lies in {folder}."
+        )
+        render.note(f"Lines that begin with $ are what is run. To run one of them yourself: cd {folder}")
         if overriding:
             render.note(f"Your shell sets {', '.join(overriding)}, which the demo ignores: unset it before you do.")
 
     @staticmethod
     def _told(sentences: Sequence[str], commands: Sequence[str], seconds: float) -> None:
-        for sentence in sentences:
-            render.note(f"    {sentence}")
+        first, *more = sentences
+        render.note(f"{seconds:>6.1f} s  {first}")
+        for sentence in more:
+            render.note(f"{_INDENT}{sentence}")
         for command in commands:
-            render.note("    " + styled(f"$ {command}", sys.stderr, fg="cyan"))
-        render.note("    " + styled(f"{seconds:.1f} s", sys.stderr, dim=True))
+            render.note(_INDENT + styled(f"$ {command}", sys.stderr, fg="cyan"))
 
 
 def _bold(text: str) -> str:
@@ -185,7 +190,7 @@ def _summary(whole: Mapping[str, Any]) -> None:
     lines = [f"{whole['seconds']:.0f} s in all; {whole['folder']} takes {render.size(whole['bytes'])} of disk"]
     for step in whole["steps"]:
         first, *more = step["result"]
-        lines += [f"{step['step']:<8} {step['seconds']:>6.1f} s  {first}", *(f"{'':<19}{line}" for line in more)]
+        lines += [f"{step['step']:<8} {step['seconds']:>6.1f} s  {first}", *(f"{' ' * 19}{line}" for line in more)]
     lines += [f"report: {whole['report']}", "", f"What now? cd {shlex.quote(whole['folder'])}, then:"]
     lines += [f"  {command:<38} # {why}" for command, why in _NEXT]
     render.text("\n".join(lines))

@@ -12,7 +12,6 @@ import math
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -120,9 +119,8 @@ class Errand:
         self._ended = time.monotonic()
 
     def ask_to_end(self) -> None:
-        """As Ctrl-C does."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGINT)
+        """In order, where it knows how to. Not by SIGINT: to that we may be deaf ourselves, and so are our children."""
+        self.process.terminate()
 
     def end(self) -> None:
         """Ask it to end, and make it."""
@@ -160,7 +158,7 @@ class Errands:
         """Begin something that only takes time: it gets what the others leave."""
         errand = self._start((module, *words), ["-m", module, *words], None)
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, errand.process.pid, 15)
+            os.setpriority(os.PRIO_PROCESS, errand.process.pid, 5)
         return errand
 
     def wait(self, errand: Errand, what: str) -> None:
@@ -182,7 +180,7 @@ class Errands:
                 line.show(words)
                 if now - told >= _TELL_S:
                     told = now
-                    line.tell(f"    … {words}")
+                    line.tell(f"        … {words}")
                 time.sleep(_LOOK_S)
 
     def _start(self, words: tuple[str, ...], arguments: list[str], hear: Hear | None) -> Errand:

@@ -75,7 +75,7 @@ def test_each_command_is_shown_on_stderr_and_so_is_what_the_shell_sets_otherwise
     folder, done = shown
     for step in done.json["steps"]:
         for command in step["commands"]:
-            assert f"    $ {command}\n" in done.err
+            assert f" $ {command}\n" in done.err
     assert "cd kflow-demo" in done.err
     assert (
         "Your shell sets DATABASE_URL, KFLOW_DATA_DIR, KFLOW__KALSHI__ENVIRONMENT, which the demo ignores" in done.err
