@@ -88,15 +88,15 @@ def restore(
         render.record({"session": session, "from": folder, "rows": found.rows, "digest": found.digest}, form=chosen)
         return
     with connected(settings, any_schema=True) as conn, render.progress("restore", None, unit="rows") as advance:
-        folder, manifest = bringing.restore(conn, data_dir(settings), place, progress=advance)
+        done = bringing.restore(conn, data_dir(settings), place, progress=advance)
     render.note("kflow replay verify --session N proves each session")
     render.record(
         {
-            "from": folder,
+            "from": done.folder,
             "data": data_dir(settings),
-            "sessions": [int(name) for name in manifest.sessions],
-            "rows": sum(manifest.tables.values()),
-            "removed_before": list(manifest.elsewhere),
+            "sessions": [int(name) for name in done.manifest.sessions],
+            "rows": done.rows,
+            "removed_before": list(done.manifest.elsewhere),
         },
         form=chosen,
     )

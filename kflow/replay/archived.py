@@ -77,9 +77,15 @@ def whole_facts(folder: Path, found: Kept) -> Facts:
 
 
 def find(root: Path, number: int) -> Path:
-    """The folder of a kept session: in an archive, in a backup, or itself. Raises UsageError."""
-    for folder in (root / kept.name_of(number), root / "sessions" / kept.name_of(number), root):
-        if (folder / kept.FACTS).is_file() and kept.read_kept(folder)[0].session == number:
+    """The folder of a kept session: in an archive, in a backup, in the last of some backups, or itself.
+
+    Raises UsageError.
+    """
+    name = kept.name_of(number)
+    backups = sorted(root.glob(f"*T*Z/sessions/{name}"), reverse=True)
+    for folder in (root / name, root / "sessions" / name, *backups, root):
+        whole = (folder / filing.MANIFEST).is_file() and (folder / kept.FACTS).is_file()
+        if whole and kept.read_kept(folder)[0].session == number:
             return folder
     raise UsageError(
         f"there is no session {number} in {root}", hint="name a folder that kflow db archive or kflow db backup wrote"

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -30,7 +30,15 @@ _WORK: Final = ".restoring"
 # A whole backup.
 
 
-def restore(conn: Connection, data: Path, place: Path, *, progress: Progress = lambda _: None) -> tuple[Path, Backup]:
+class Restored(NamedTuple):
+    """What was brought back. rows: of the stream and of all other tables."""
+
+    folder: Path
+    manifest: Backup
+    rows: int
+
+
+def restore(conn: Connection, data: Path, place: Path, *, progress: Progress = lambda _: None) -> Restored:
     """Bring a backup (or the last one in a folder of some) back into an empty database and data folder.
 
     Every file is checked before anything is written; the rows come in one transaction, with which the files take
@@ -55,7 +63,8 @@ def restore(conn: Connection, data: Path, place: Path, *, progress: Progress = l
             raise
         shutil.rmtree(work)
         conn.execute(queries("storage")["look_again"])
-    return folder, manifest
+    there = sum(session.rows for _, session in kept_sessions if session.session not in manifest.elsewhere)
+    return Restored(folder, manifest, there + sum(manifest.tables.values()))
 
 
 def _require_empty(conn: Connection, data: Path, manifest: Backup) -> None:

@@ -46,14 +46,19 @@ class Standing:
     steps: tuple[Step, ...] = ()
 
     @property
+    def _moved(self) -> str | None:
+        """The last step that moved the rows: a copy moves none."""
+        return next((step.step for step in reversed(self.steps) if step.step not in COPIES), None)
+
+    @property
     def removed(self) -> bool:
         """Its rows are gone, or going."""
-        return bool(self.steps) and self.steps[-1].step in ("pruning", "pruned")
+        return self._moved in ("pruning", "pruned")
 
     @property
     def half_removed(self) -> bool:
         """Whoever removed it did not end."""
-        return bool(self.steps) and self.steps[-1].step == "pruning"
+        return self._moved == "pruning"
 
     @property
     def removal(self) -> Step | None:

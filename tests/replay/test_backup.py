@@ -1,0 +1,181 @@
+"""A backup is the whole database, its journals and its models; it comes back into an empty place, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import pytest
+
+from kflow.errors import ConfigError, DataError
+from kflow.replay import restore
+from kflow.replay.backup import Report, backup, newest, open_backup
+from kflow.replay.verify import verify
+from kflow.store import ledger, migrate, sessions, whole
+from kflow.store.postgres import Connection
+from kflow.testing.postgres import Database
+
+from .keeping import Store, flip, pruned, rows_of, script, small, stream_of
+
+NewDatabase = Callable[[str], Database]
+# Of an actor, whose epoch is written where NULL is.
+ORDER: Final = (
+    "INSERT INTO rl_orders (client_order_id, venue, market_id, side, direction, size_e2, status, created_ns,"
+    " updated_ns, epoch) SELECT gen_random_uuid(), 'paper', id, 0, 0, 100, 'filled', 1, 1, NULL FROM rl_markets"
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with a model in it, and what is none of the registry's."""
+    folder = tmp_path / "data"
+    bundle = folder / "models" / "mine" / "1"
+    bundle.mkdir(parents=True)
+    (bundle / "mine.npz").write_bytes(b"weights")
+    (bundle / "elsewhere").symlink_to("/etc/passwd")
+    return folder
+
+
+@pytest.fixture
+def elsewhere(new_database: NewDatabase) -> Iterator[Connection]:
+    """A connection to a database that no kflow has touched."""
+    with new_database("template0").connect(autocommit=True) as connection:
+        yield connection
+
+
+def later(conn: Connection, data: Path, out: Path) -> Report:
+    """A backup, as if the one before it were of another second."""
+    before = newest(out)
+    if before is not None:
+        before.rename(out / f"20200101T{len(list(out.iterdir())):06d}Z")
+    return backup(conn, data, out)
+
+
+def test_what_is_restored_is_the_same_to_the_last_row(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection
+) -> None:
+    numbers = [store(script(), segment_bytes=20_000).id, store(small(), name="second", sample_rate=3).id]
+    conn.execute("INSERT INTO rl_actor_leases VALUES ('paper', 3, 'gone', now(), now())")
+    conn.execute(ORDER)
+    conn.execute("UPDATE rl_orders SET epoch = 3")  # of an actor whose lease is over
+    verdicts = {number: verify(conn, number) for number in numbers}
+    report = backup(conn, data, tmp_path / "backups")
+    assert report.written == numbers
+
+    done = restore.restore(elsewhere, tmp_path / "new", tmp_path / "backups")
+    assert done.folder == report.folder
+    for table in set(whole.TABLES) - {"rl_sessions"}:
+        steps = table == "rl_storage_steps"  # told only when the backup was whole
+        assert rows_of(elsewhere, table) == ([] if steps else rows_of(conn, table)), table
+    for number in numbers:
+        assert stream_of(elsewhere, number) == stream_of(conn, number)
+        assert verify(elsewhere, number) == verdicts[number]
+    assert migrate.status(elsewhere).current
+    [moved, _] = sessions.read_sessions(elsewhere)
+    assert moved.journal_dir == str(tmp_path / "new" / "journal" / str(moved.uuid))
+    model = tmp_path / "new" / "models" / "mine" / "1"
+    assert [path.name for path in model.iterdir()] == ["mine.npz"]
+    with pytest.raises(psycopg.DatabaseError, match="does not hold the lease"):
+        elsewhere.execute(ORDER.replace("NULL", "3"))
+    new = sessions.upsert_market(elsewhere, sessions.Market(ticker="NEW", updated_ns=1))
+    assert new == 3, "numbers go on behind those that were restored"
+
+
+def test_every_table_is_backed_up(conn: Connection) -> None:
+    found = conn.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition"
+    )
+    stream = {table.table for table in restore.STREAM.values()}
+    assert {row[0] for row in found} == {"schema_migrations", *whole.TABLES, *stream}
+    for table in restore.STREAM.values():
+        columns = conn.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+            [table.table],
+        )
+        assert {row[0] for row in columns} == set(table.columns)
+
+
+def test_every_identity_goes_on_counting(conn: Connection) -> None:
+    found = conn.execute("SELECT attrelid::regclass::text FROM pg_attribute WHERE attidentity <> ''").fetchall()
+    text = whole.queries("storage")["go_on_counting"]
+    assert [table for (table,) in found if f"'{table}'" not in text] == []
+
+
+def test_what_did_not_change_is_the_same_file(conn: Connection, store: Store, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "backups"
+    first = store(script(), segment_bytes=20_000)
+    conn.execute("UPDATE rl_sessions SET state = 'open'")
+    backup(conn, data, out)
+    report = later(conn, data, out)
+    assert (report.written, report.unchanged) == ([1], [])
+    _, new = sorted(path for path in out.iterdir() if path.name[0] == "2")
+    linked = {path.name for path in new.rglob("*") if path.is_file() and path.stat().st_nlink == 2}
+    segments = sorted(path.name for path in (new / "sessions/0001/journal").glob("*.gz"))
+    assert linked == set(segments[:-1]), "segments that another follows, and nothing else"
+    assert {path.stat().st_mode & 0o077 for path in new.rglob("*")} == {0}
+
+    sessions.close_session(conn, first.id, 2 * 10**18)
+    later(conn, data, out)
+    report = later(conn, data, out)
+    assert (report.written, report.unchanged) == ([], [1])
+    pruned(conn, first.id)
+    report = later(conn, data, out)
+    assert report.unchanged == [1], "what was removed is carried along"
+    assert str(ledger.standing(conn, first.id).folder) == f"{report.folder}/sessions/0001"
+    restore.restore_session(conn, data, out, first.id)
+    assert verify(conn, first.id).equal
+
+
+@pytest.mark.parametrize("name", ["deltas.copy.gz", "manifest.json", "rl_sessions.csv.gz", "mine.npz"])
+def test_a_flipped_byte_is_named_and_nothing_is_restored(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection, name: str
+) -> None:
+    store(small())
+    report = backup(conn, data, tmp_path / "backups")
+    [damaged] = report.folder.glob(f"*/**/{name}")
+    flip(damaged)
+    with pytest.raises(DataError) as caught:
+        restore.restore(elsewhere, tmp_path / "new", report.folder)
+    assert name in str(caught.value) or str(damaged.parent) in str(caught.value)
+    assert caught.value.exit_code == 6
+    assert not (tmp_path / "new").exists()
+    assert elsewhere.execute("SELECT to_regclass('rl_sessions')").fetchone() == (None,)
+
+
+def test_a_link_in_a_backup_is_not_followed(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection
+) -> None:
+    store(small())
+    report = backup(conn, data, tmp_path / "backups")
+    sessions_folder = report.folder / "sessions"
+    sessions_folder.rename(tmp_path / "moved")
+    sessions_folder.symlink_to(tmp_path / "moved")
+    with pytest.raises(DataError, match="is a link"):
+        restore.restore(elsewhere, tmp_path / "new", report.folder)
+
+
+def test_only_an_empty_place_is_restored_into(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection
+) -> None:
+    store(small())
+    out = tmp_path / "backups"
+    backup(conn, data, out)
+    with pytest.raises(ConfigError, match="the database is not empty"):
+        restore.restore(conn, tmp_path / "new", out)
+    with pytest.raises(ConfigError, match="models is not empty"):
+        restore.restore(elsewhere, data, out)
+    with pytest.raises(ConfigError, match="no whole backup"):
+        open_backup(tmp_path)
+
+
+def test_a_reader_may_back_up_though_it_may_not_write_that_down(
+    database: Database, conn: Connection, store: Store, data: Path, tmp_path: Path
+) -> None:
+    store(small())
+    with psycopg.connect(database.login("kflow_reader"), autocommit=True) as reader:
+        report = backup(reader, data, tmp_path / "backups")
+    assert (report.noted, report.written) == (False, [1])
+    assert ledger.standings(conn) == {}
