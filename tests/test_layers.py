@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "kflow"
 # A room imports only from floors below it; rooms of one floor do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "private", "supervisor"}),
-    frozenset({"units"}),
+    frozenset({"units", "own"}),
     frozenset({"market"}),
     frozenset({"sim", "policy"}),
     frozenset({"kalshi", "store"}),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kflow.errors import ConfigError, ModelError, UsageError
+from kflow.errors import ModelError, UsageError
 from kflow.market.limits import OrderLimits
+from kflow.own import is_own
 from kflow.policy.actions import ActionSet, action_set
 from kflow.policy.bundle import Bundle
 from kflow.policy.features import SCHEMA
+from kflow.policy.own import own_policy
 from kflow.policy.strategies import STRATEGIES, Strategy, strategy_named
 from kflow.units import CONTRACT
 
@@ -26,16 +27,6 @@ _MASKED: Final = "maskable-ppo"
 
 F32 = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
-
-
-class Policy(Protocol):
-    """A class of the user's own has these three; it is made without arguments."""
-
-    name: str
-    actions: ActionSet
-
-    def decide(self, observation: F32, mask: Booleans) -> int:
-        """The number of an action, of an observation [F] (`features.FEATURES`) and what is allowed now [A]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +59,9 @@ def choose(strategy: str, bundle: Bundle | None, *, contracts: int, every_us: in
     kind, _, name = strategy.partition(":")
     if kind == HARDCODED:
         return _by_hand(strategy_named(name or next(iter(STRATEGIES)), contracts * CONTRACT), every_us)
-    if not name:
+    if not is_own(strategy):
         raise UsageError(f"there is no strategy {strategy}", hint="rl_model, hardcoded:join, or module:Class")
-    return _own(strategy, kind, name, contracts, every_us)
+    return _own(strategy, contracts, every_us)
 
 
 def _model(bundle: Bundle, contracts: int) -> Chosen:
@@ -114,16 +105,7 @@ def _by_hand(strategy: Strategy, every_us: int) -> Chosen:
     return Chosen(f"{HARDCODED}:{strategy.name}", strategy.actions, decide, OrderLimits(), _CASH, every_us)
 
 
-def _own(reference: str, module: str, name: str, contracts: int, every_us: int) -> Chosen:
-    try:
-        made: Any = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{reference} cannot be made: {error}", hint="module:Class, made without arguments") from None
-    missing = [part for part in ("name", "actions", "decide") if not hasattr(made, part)]
-    if missing or not isinstance(made.actions, ActionSet):
-        raise ConfigError(
-            f"{reference} has no {missing[0] if missing else 'ActionSet in `actions`'}",
-            hint="docs/actor.md says what a strategy has",
-        )
+def _own(reference: str, contracts: int, every_us: int) -> Chosen:
+    made = own_policy(reference)
     _require_small(reference, made.actions.sizes, contracts)
     return Chosen(reference, made.actions, made.decide, OrderLimits(), _CASH, every_us)

@@ -192,9 +192,10 @@ class _Found:
 
 
 def _by_hand(name: str) -> bool:
+    from kflow.own import is_own
     from kflow.policy.strategies import STRATEGIES
 
-    return name in STRATEGIES
+    return name in STRATEGIES or is_own(name)
 
 
 def _of_registry(name: str) -> bool:

@@ -8,9 +8,11 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kflow.own import source_of
 from kflow.policy.actions import ActionSet, action_set
 from kflow.policy.bundle import Bundle
 from kflow.policy.network import Network
+from kflow.policy.own import own_policy
 from kflow.policy.strategies import STRATEGIES, Decide, Strategy, strategy_named
 from kflow.rl.batch import Setup
 from kflow.sim.accounts import Limits
@@ -91,6 +93,26 @@ def of_strategy(strategy: Strategy, limits: Limits, ruin: float) -> Contestant:
         decide=strategy.decide,
         masked=strategy.masked,
         draws=strategy.draws,
+    )
+
+
+def of_own(reference: str, limits: Limits, ruin: float) -> Contestant:
+    """A class of the user's own, `module:Class`, asked one account at a time. Raises ConfigError: it cannot be made."""
+    policy = own_policy(reference)
+
+    def decide(
+        observations: NDArray[np.float32], masks: NDArray[np.bool_], _draws: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        chosen = map(policy.decide, observations, masks)
+        return np.fromiter(chosen, np.int64, len(observations))
+
+    return Contestant(
+        name=reference,
+        kind="strategy",
+        about=f"a class of one's own ({source_of(type(policy))})",
+        setup=Setup(actions=policy.actions, limits=_holding(limits, policy.actions), ruin=ruin),
+        decide=decide,
+        masked=True,
     )
 
 

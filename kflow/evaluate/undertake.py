@@ -16,6 +16,7 @@ from kflow.evaluate.held import Held, hold_out
 from kflow.evaluate.judge import Judge, Stage, Verdicts, decisions
 from kflow.evaluate.request import Request, write_request
 from kflow.evaluate.splits import Split
+from kflow.own import is_own
 from kflow.policy.bundle import Bundle
 from kflow.policy.strategies import STRATEGIES
 from kflow.rl import folds
@@ -144,18 +145,19 @@ def _seated(request: Request, models: Mapping[str, Bundle]) -> list[Contestant]:
             f"models decide every {sorted(intervals)} µs, and this evaluation every {request.every_us}",
             hint="judge models of one decision interval together, and with it: --every",
         )
-    own = Limits(
+    usual = Limits(
         cash=Money(request.cash),
         max_position=Size(request.max_position),
         max_order=Size(round(request.size * CONTRACT)),
         orders=request.orders,
     )
     found = [contestants.of_bundle(name, bundle, request.ruin) for name, bundle in models.items()]
-    limits = found[0].setup.limits if found else own
-    by_hand = tuple(name for name in request.judged if name not in models)
+    limits = found[0].setup.limits if found else usual
+    found += [contestants.of_own(name, limits, request.ruin) for name in request.judged if is_own(name)]
+    by_hand = tuple(name for name in request.judged if name not in models and not is_own(name))
     unknown = [name for name in by_hand if name not in STRATEGIES]
     if unknown:
-        raise UsageError(f"there is no policy {unknown[0]}", hint=f"a model, or one of {', '.join(STRATEGIES)}")
+        raise UsageError(f"there is no policy {unknown[0]}", hint=f"a model, module:Class, or {', '.join(STRATEGIES)}")
     rest = tuple(name for name in request.baselines if name not in by_hand)
     asked = contestants.baselines(by_hand, request.size, limits, request.ruin)
     beside = contestants.baselines(rest, request.size, limits, request.ruin)

@@ -68,7 +68,8 @@ class Chosen:
         return {
             "about": self.model.about,
             "cancellations_ahead": self.model.ahead if queue else None,
-            "power": self.model.power if queue else None,
+            "power": self.model.power if queue and not self.model.curve else None,
+            "own": bool(self.model.curve),
             "calibration": self.calibration,
         }
 

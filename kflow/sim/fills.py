@@ -7,14 +7,15 @@ what is possible, and the band that every result shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from kflow.errors import UsageError
+from kflow.errors import ConfigError, UsageError
 from kflow.market.fees import FeeSchedule
+from kflow.own import is_own, named, source_of
 from kflow.sim import kernel
 from kflow.units import CONTRACT, Size
 
@@ -31,13 +32,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillModel:
-    """How resting orders are filled. `ahead` and `power`: see `kernel._ahead_of`."""
+    """How resting orders are filled. `ahead` and `power`: see `kernel._ahead_of`.
+
+    curve: a queue of the user's own instead of both, from `own_queue`: of a cancellation the share that lies ahead of
+    an order, evenly from where nothing of the rest of its level lies ahead to where all does.
+    """
 
     name: str
     about: str
     kind: int
     ahead: float = 0.5
     power: float = 1.0
+    curve: tuple[float, ...] = ()
 
     def fitted(self, ahead: float, power: float) -> FillModel:
         """The same with parameters of a calibration. Raises UsageError outside their range."""
@@ -78,14 +84,40 @@ MODELS: Final[Mapping[str, FillModel]] = {
         ),
     )
 }
+CURVE_POINTS: Final = 257
+_OWN: Final = "a function of one number from 0 to 1 that gives one from 0 to 1: docs/simulation.md, fill models"
 BAND: Final = ("queue-pessimistic", "queue", "queue-optimistic")
 
 
 def model_named(name: str) -> FillModel:
-    """Raises UsageError for one that there is not."""
+    """One of `MODELS`, or the user's own queue, `module:function`.
+
+    Raises UsageError for one that there is not, ConfigError for one of his that cannot be.
+    """
+    if is_own(name):
+        share = named(name)
+        return own_queue(name, share, f"a queue of one's own ({source_of(share)})")
     if name not in MODELS:
-        raise UsageError(f"there is no fill model {name}", hint=f"choose one of {', '.join(MODELS)}")
+        raise UsageError(f"there is no fill model {name}", hint=f"{', '.join(MODELS)}, or module:function of your own")
     return MODELS[name]
+
+
+def own_queue(name: str, share: Callable[[float], float], about: str = "a queue of one's own") -> FillModel:
+    """A queue in which of each cancellation `share(x)` lies ahead of an order that has x of the rest ahead of it.
+
+    It is asked once at `CURVE_POINTS` values of x from 0 to 1; the kernel goes straight between them, as fast as
+    with its own formula. Raises ConfigError where an answer is no number in [0, 1].
+    """
+    curve = []
+    for x in np.linspace(0.0, 1.0, CURVE_POINTS).tolist():
+        try:
+            value = float(share(x))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ConfigError(f"{name}({x:g}) cannot be worked out: {error}", hint=_OWN) from None
+        if not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{name}({x:g}) is {value:g}, which is no share", hint=_OWN)
+        curve.append(value)
+    return FillModel(name=name, about=about, kind=kernel.QUEUE, ahead=curve[CURVE_POINTS // 2], curve=tuple(curve))
 
 
 # Orders below this size are filled at the touch only, larger ones walk the depth.
@@ -162,6 +194,7 @@ class Assumptions:
             model=self.model.kind,
             ahead=float(self.model.ahead),
             power=float(self.model.power),
+            curve=np.array(self.model.curve, np.float64),
             walk_from=int(self.walk_from),
             back_us=int(self.back_us),
             horizon_us=int(self.horizon_us),

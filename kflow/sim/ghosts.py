@@ -32,6 +32,7 @@ TRADED, WITHDRAWN, LOST, SAMPLED = 1, 2, 3, 4
 NEAR: Final = 1
 # Cancellations and trades of a ghost's level that are kept; one that lives through more is given up there.
 _MOST: Final = 4096
+_NO_CURVE: Final = np.zeros(0)
 
 
 class Ghosts(NamedTuple):
@@ -207,13 +208,14 @@ def errors(ghosts: Ghosts, which: I64, ahead: float, power: float) -> F64:
             which,
             float(ahead),
             float(power),
+            _NO_CURVE,
         )
     )
 
 
 # Not cached: it calls the kernel's, whose change numba's cache would not see.
 @njit
-def _errors(front, own, rest, first, behind, removed, is_trade, level, which, omega, power):
+def _errors(front, own, rest, first, behind, removed, is_trade, level, which, omega, power, curve):
     found = np.zeros(len(which))
     for place in range(len(which)):
         g = which[place]
@@ -225,7 +227,7 @@ def _errors(front, own, rest, first, behind, removed, is_trade, level, which, om
                 ahead = max(ahead - size, 0)
             else:
                 others = max(level[row] - ahead - own[g], 0)
-                part = _ahead_of(size, ahead, others, omega, power)
+                part = _ahead_of(size, ahead, others, omega, power, curve)
                 put += part
                 ahead -= part
         found[place] = np.float64(front[g] - rest[g] - traded - put) / front[g]

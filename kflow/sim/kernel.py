@@ -120,6 +120,7 @@ class Rules(NamedTuple):
     model: int
     ahead: float  # omega: share of cancellations ahead of us where as much is ahead as behind
     power: float  # n: how strongly that follows the sizes
+    curve: F64  # instead of both, where it has any: that share by how much of the rest lies ahead, from none to all
     walk_from: int  # smaller orders are filled at the touch only
     back_us: int  # after this what we took has come back
     horizon_us: int  # over which the hazard model's chances are meant
@@ -313,11 +314,15 @@ def _fill(state, market, rules, i, j, c, size, taker):
 
 
 @_small
-def _ahead_of(size, front, behind, omega, power):
-    """How much of a cancellation lay ahead: odds omega/(1 - omega) * (front/behind)^n, within what there is."""
+def _ahead_of(size, front, behind, omega, power, curve):
+    """How much of a cancellation lay ahead: odds omega/(1 - omega) * (front/behind)^n, or a curve's; what there is."""
     if front <= 0 or behind <= 0:
         return min(size, front) if front > 0 else 0
-    if omega == 0.5 and power == 1.0:
+    if curve.shape[0]:
+        at = np.float64(front) / np.float64(front + behind) * np.float64(curve.shape[0] - 1)
+        low = min(np.int64(at), curve.shape[0] - 2)
+        part = np.int64(size * (curve[low] + (at - low) * (curve[low + 1] - curve[low])))
+    elif omega == 0.5 and power == 1.0:
         part = size * front // (front + behind)
     elif omega <= 0.0:
         part = np.int64(0)
@@ -330,13 +335,13 @@ def _ahead_of(size, front, behind, omega, power):
 
 
 @_small
-def _cancelled(orders, queue, i, resting, side, c, size, level, omega, power):
+def _cancelled(orders, queue, i, resting, side, c, size, level, omega, power, curve):
     """A level shrank without a trade; `level` is its size before."""
     for place in range(resting):
         j = queue[i, place]
         if orders[i, j, SIDE] == side and orders[i, j, COL] == c:
             front = min(orders[i, j, AHEAD], level)
-            orders[i, j, AHEAD] = front - _ahead_of(size, front, level - front, omega, power)
+            orders[i, j, AHEAD] = front - _ahead_of(size, front, level - front, omega, power, curve)
 
 
 @_small
@@ -828,7 +833,7 @@ def _run(state, market, rules, i, until, idle):
     us, codes, cols, sizes = market.us, market.code, market.col, market.size
     columns = depth.shape[2]
     hazard, touch, verbose = rules.model == HAZARD, rules.model == TOUCH, rules.verbose
-    omega, power = rules.ahead, rules.power
+    omega, power, curve = rules.ahead, rules.power, rules.curve
     cursor, end = account[i, CURSOR], account[i, END]
     bid, ask = account[i, BID], account[i, ASK]
     resting = account[i, RESTING]
@@ -866,7 +871,7 @@ def _run(state, market, rules, i, until, idle):
                             state.before[i, j] = orders[i, j, AHEAD]
                     if kind == CANCEL:
                         level = np.int64(depth[i, side, c])
-                        _cancelled(orders, queue, i, resting, side, c, size, level, omega, power)
+                        _cancelled(orders, queue, i, resting, side, c, size, level, omega, power, curve)
                     elif touch or not _eaten(orders, queue, i, resting, side, c, size):
                         _traded(state, market, rules, i, side, c, size)
                         resting = account[i, RESTING]
@@ -982,7 +987,8 @@ def _pass_row(state, market, rules, i, row):
             size = min(_share(gone, part), level)
             if size > 0:
                 front = min(orders[i, j, AHEAD], level)
-                orders[i, j, AHEAD] = front - _ahead_of(size, front, level - front, rules.ahead, rules.power)
+                ahead = _ahead_of(size, front, level - front, rules.ahead, rules.power, rules.curve)
+                orders[i, j, AHEAD] = front - ahead
                 level -= size
             level += _share(added, part)
         if orders[i, j, STATUS] == RESTS:

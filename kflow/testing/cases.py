@@ -11,7 +11,7 @@ import numpy as np
 from kflow.market.fees import FeeSchedule
 from kflow.sim import kernel
 from kflow.sim.accounts import Limits, market_of, new_accounts
-from kflow.sim.fills import HOME, MODELS, NO_LATENCY, Assumptions, FillModel, Latency
+from kflow.sim.fills import HOME, MODELS, NO_LATENCY, Assumptions, FillModel, Latency, own_queue
 from kflow.sim.tape import Tape
 from kflow.testing.plain_sim import PlainSimulator
 from kflow.testing.tapes import Shape, random_tape
@@ -143,7 +143,8 @@ SCHEDULES = [
 # The second lets what is sent at an event arrive at the very µs of another: gaps of tapes are 40 and 250 ms.
 LATENCIES = [NO_LATENCY, Latency.constant(35, 245, 5), HOME]
 CALIBRATED = MODELS["queue"].fitted(0.3, 1.7)
-EVERY_MODEL = [*MODELS.values(), CALIBRATED]
+OWN = own_queue("own", lambda ahead: ahead**3 / 2)
+EVERY_MODEL = [*MODELS.values(), CALIBRATED, OWN]
 PURSES = [
     Limits(orders=6),
     Limits(cash=Money(40 * DOLLAR_MONEY), max_position=Size(60 * CONTRACT), max_order=Size(45 * CONTRACT), orders=4),

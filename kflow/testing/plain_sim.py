@@ -195,7 +195,12 @@ class PlainSimulator(PlainAccount):
         omega, power = float(self.assumptions.model.ahead), float(self.assumptions.model.power)
         if front == 0 or behind == 0:
             return min(size, front)
-        if omega == 0.5 and power == 1.0:
+        curve = self.assumptions.model.curve
+        if curve:
+            at = float(front) / float(front + behind) * float(len(curve) - 1)
+            low = min(int(at), len(curve) - 2)
+            part = int(size * (curve[low] + (at - low) * (curve[low + 1] - curve[low])))
+        elif omega == 0.5 and power == 1.0:
             part = size * front // (front + behind)
         elif omega in (0.0, 1.0):
             part = size if omega else 0

@@ -95,8 +95,8 @@ def test_a_class_of_the_users_own() -> None:
         ("rl_model", UsageError, "needs a model"),
         ("hardcoded:clever", UsageError, "no strategy clever"),
         ("clever", UsageError, "no strategy clever"),
-        ("no.such.module:Class", ConfigError, "cannot be made"),
-        (f"{__name__}:Missing", ConfigError, "cannot be made"),
+        ("no.such.module:Class", ConfigError, "cannot be had"),
+        (f"{__name__}:Missing", ConfigError, "cannot be had"),
         (f"{__name__}:NoActions", ConfigError, "no ActionSet"),
     ],
 )
