@@ -110,7 +110,7 @@ class Batch:
         self.setup: Final = setup
         self.episodes = episodes
         self.count: Final = count
-        self._again: Final = again
+        self.again: Final = again
         self._numbers: Final = np.arange(first, first + count)
         limits = setup.limits
         self.state: Final = new_accounts(count, dataset.price_columns, limits, seed=seed, log=log, first=first)
@@ -231,7 +231,7 @@ class Batch:
         finished = []
         for account in np.flatnonzero(self._ended).tolist():
             finished.append(self._finish(account))
-            if self._again:
+            if self.again:
                 self.begin(account)
             else:
                 self._group[account] = -1

@@ -61,14 +61,17 @@ class Given:
     shaping: dict[str, float] | None = None
 
 
-def open_batch(given: Given, count: int) -> Batch:
-    """Accounts on what is given; they stay where an episode ends. Raises UsageError, and what reading raises."""
+def open_batch(given: Given, count: int, *, again: bool = False) -> Batch:
+    """Accounts on what is given. `again`: they begin the next episode by themselves; else they stay where one ends.
+
+    Raises UsageError, and what reading raises.
+    """
     named = [name for name in ("dataset", "tapes", "files", "world") if getattr(given, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{named[0]} and {named[1]} both say what is traded on", hint="give one of them")
     data = given.dataset if given.dataset is not None else _build(given)
     rows = microseconds(given.episode) // data.every_us
-    return Batch(data, _setup(given), Drawn(data, rows), count, again=False)
+    return Batch(data, _setup(given), Drawn(data, rows), count, again=again)
 
 
 def _build(given: Given) -> Dataset:

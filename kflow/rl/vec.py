@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 from kflow.errors import UsageError
 from kflow.rl.batch import F32, Batch, Finished
 from kflow.rl.env import spaces_of
+from kflow.rl.given import Given, open_batch
 from kflow.rl.render import Screen, check_mode
 
 Flags = NDArray[np.bool_]
@@ -32,14 +33,32 @@ class KalshiVecEnv(VecEnv):
     def __init__(
         self, batch: Batch, *, on_finished: Callable[[Finished], None] | None = None, render_mode: str | None = None
     ) -> None:
-        """`render_mode`: None or rgb_array."""
+        """`render_mode`: None or rgb_array. Raises UsageError for another, and for a batch that does not begin anew."""
         check_mode(render_mode, ("rgb_array",))
+        if not batch.again:
+            raise UsageError(
+                "SB3 waits for no episode to begin, and these accounts stay where one ends",
+                hint="KalshiVecEnv.make(64, world=...), or a Batch(..., again=True)",
+            )
         self.batch = batch
         self.on_finished = on_finished
         self.render_mode = render_mode
         self._screens = [Screen(batch, account, render_mode) for account in range(batch.count)] if render_mode else []
         self._began = time.monotonic()
         super().__init__(batch.count, *spaces_of(batch))
+
+    @classmethod
+    def make(
+        cls,
+        count: int,
+        *,
+        on_finished: Callable[[Finished], None] | None = None,
+        render_mode: str | None = None,
+        **given: Any,
+    ) -> Self:
+        """`count` accounts on what is given by name, as `gymnasium.make` takes it: see `kflow.rl.given.Given`."""
+        batch = open_batch(Given(**given), count, again=True)
+        return cls(batch, on_finished=on_finished, render_mode=render_mode)
 
     def reset(self) -> F32:
         """Begin the next episode everywhere, of a new seed if `seed` gave one. [N, F]."""

@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper, VecMonitor
 from kflow.errors import UsageError
 from kflow.rl.batch import Finished, Setup
 from kflow.rl.env import KalshiMarketEnv
+from kflow.rl.given import Given, open_batch
 from kflow.rl.vec import KalshiVecEnv
 
 from .playing import batch, made, random_actions
@@ -189,6 +190,17 @@ def test_pictures_are_tiled() -> None:
         KalshiVecEnv(batch(2), render_mode="ansi")
     with pytest.raises(UsageError, match="rgb_array"):
         vec().get_images()
+
+
+def test_it_is_made_by_name_and_begins_anew_or_is_refused() -> None:
+    ended: list[Finished] = []
+    env = KalshiVecEnv.make(2, on_finished=ended.append, world="reverting", markets=1, episode="1s", sizes=[10])
+    env.reset()
+    for _ in range(8):
+        env.step(np.zeros(2, np.int64))
+    assert [done.steps for done in ended] == [4] * 4
+    with pytest.raises(UsageError, match="these accounts stay where one ends"):
+        KalshiVecEnv(open_batch(Given(world="reverting", markets=1), 2))
 
 
 # What runs on it.
