@@ -260,3 +260,8 @@ def check(folder: Path, manifest: Backup, progress: Progress = lambda _: None) -
             raise DataError(f"{place / filing.MANIFEST} is not what was written", hint="take another copy")
         filing.check(place, found.files, progress)
         yield place, found
+
+
+def read_session(folder: Path, number: int) -> Kept:
+    """What a backup says of one of its sessions. Raises DataError."""
+    return kept.read_kept(folder / "sessions" / kept.name_of(number))[0]

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from kflow.record.session import write_card
+from kflow.store import sessions
+from kflow.store.journal import JournalWriter
 from kflow.store.migrate import upgrade
+from kflow.store.sessions import NewSession
 from kflow.store.sqlfiles import migrations
 from kflow.testing.postgres import Database
-from tests.cli.conftest import Kflow
+from tests.cli.conftest import Kflow, refused
+
+CARD = NewSession(
+    uuid=UUID("5f0c7a52-7c0f-4f0c-9c3a-6a6f0a3a9d12"),
+    started_ns=1_735_689_600_000_000_000,
+    environment="local",
+    use_yes_price=False,
+    sample_rate=1,
+    kflow_version="0.1.0",
+    host="here",
+    journal_dir="",
+    selection={},
+)
 
 
 def test_an_untouched_database_is_refused_until_it_is_upgraded(kflow: Kflow, empty_database: Database) -> None:
@@ -61,3 +83,80 @@ def test_the_embedded_database_needs_no_setting(kflow: Kflow) -> None:
     done = kflow("sessions", "ls", "--json")
     assert (done.code, done.json["sessions"]) == (0, [])
     assert "no session is recorded here yet" in kflow("sessions", "ls").err
+
+
+@pytest.fixture
+def recorded(database: Database, tmp_path: Path) -> Database:
+    """A database with a session that ended long ago, without a frame."""
+    card = replace(CARD, journal_dir=str(tmp_path / "data" / "journal" / "1"))
+    journal = JournalWriter(Path(card.journal_dir), card.uuid)
+    journal.close()
+    write_card(Path(card.journal_dir), card)
+    with database.connect(autocommit=True) as conn:
+        number = sessions.create_session(conn, card)
+        sessions.close_session(conn, number, card.started_ns + 10**9)
+    return database
+
+
+def test_a_session_goes_into_an_archive_and_comes_back(kflow: Kflow, recorded: Database, tmp_path: Path) -> None:
+    url = recorded.dsn
+    digest = kflow("replay", "verify", "--session", 1, "--json", DATABASE_URL=url).json["digest_tables"]
+    done = kflow("db", "archive", "--keep", "30d", "--out", "archive", "--json", DATABASE_URL=url)
+    assert [(one["session"], one["state"], one["digest"]) for one in done.json["archived"]] == [(1, "written", digest)]
+
+    shown = kflow("db", "prune", "--keep", "30d", "--dry-run", "--json", DATABASE_URL=url)
+    [planned] = shown.json["plan"]
+    assert (planned["session"], planned["keep"], planned["copy"]) == (1, [], str(tmp_path / "archive" / "0001"))
+    asked = kflow("db", "prune", "--keep", "30d", DATABASE_URL=url)
+    assert asked.code == 2
+    assert "--yes" in asked.err
+    assert kflow("db", "stats", "--json", DATABASE_URL=url).json["prune_sessions"] == [1]
+    gone = kflow("db", "prune", "--before", "2026-01-01", "--yes", "--json", DATABASE_URL=url)
+    assert (gone.code, gone.json["pruned"]) == (0, [1])
+    assert not (tmp_path / "data" / "journal" / "1").exists()
+
+    [listed] = kflow("sessions", "ls", "--json", DATABASE_URL=url).json["sessions"]
+    assert (listed["state"], listed["copy"]) == ("archived", str(tmp_path / "archive" / "0001"))
+    assert "archived" in kflow("sessions", "ls", DATABASE_URL=url).out
+    assert kflow("sessions", "show", 1, "--json", DATABASE_URL=url).json["state"] == "archived"
+    for words in ((), ("--archive", "archive")):
+        read = kflow("replay", "verify", "--session", 1, *words, "--json", DATABASE_URL=url)
+        assert (read.code, read.json["digest_tables"]) == (0, digest), read.err
+
+    back = kflow("db", "restore", "archive", "--session", 1, "--json", DATABASE_URL=url)
+    assert (back.code, back.json["digest"]) == (0, digest)
+    assert kflow("sessions", "ls", "--json", DATABASE_URL=url).json["sessions"][0]["state"] == "closed"
+
+
+def test_a_backup_is_restored_into_another_data_folder(kflow: Kflow, recorded: Database, tmp_path: Path) -> None:
+    """Into the embedded server of it; what is damaged is named, and leaves nothing behind."""
+    done = kflow("db", "backup", "--out", "backups", "--json", DATABASE_URL=recorded.dsn)
+    assert (done.code, done.json["sessions_written"]) == (0, [1])
+    assert kflow("db", "restore", "backups", "--check", "--json").json["whole"]
+    refused(kflow("db", "restore", "backups", DATABASE_URL=recorded.dsn), 3, "is not empty")
+    back = kflow("db", "restore", "backups", "--data", "new", "--json")
+    assert (back.code, back.json["sessions"]) == (0, [1]), back.err
+    verdict = kflow("replay", "verify", "--session", 1, "--json", KFLOW_DATA_DIR=str(tmp_path / "new"))
+    assert (verdict.code, verdict.json["equal"]) == (0, True)
+
+    [damaged] = Path(done.json["folder"]).glob("sessions/0001/deltas.copy.gz")
+    damaged.write_bytes(b"other")
+    for words in (("--data", "newer"), ("--check",)):
+        refused(kflow("db", "restore", "backups", *words), 6, "deltas.copy.gz")
+    assert not (tmp_path / "newer" / "journal").exists()
+
+
+def test_what_says_too_little_or_too_much_is_refused(kflow: Kflow, recorded: Database, tmp_path: Path) -> None:
+    url = recorded.dsn
+    refused(kflow("db", "prune", DATABASE_URL=url), 2, "nothing says which sessions")
+    refused(kflow("db", "prune", "--keep", "soon", DATABASE_URL=url), 2, "is not a number of days")
+    refused(kflow("db", "archive", "--keep", "3d", "--sessions", "1", "--out", "a", DATABASE_URL=url), 2, "one of them")
+    refused(kflow("db", "restore", "nowhere", DATABASE_URL=url), 3, "no whole backup")
+    refused(kflow("db", "restore", "nowhere", "--session", 1, DATABASE_URL=url), 2, "there is no session 1")
+    refused(kflow("replay", "verify", "--session", 1, "--archive", "x", "--truth", "y"), 2, "no truth log")
+    kept = kflow("db", "prune", "--sessions", 1, "--yes", "--json", DATABASE_URL=url)
+    assert kept.json["kept"] == {"1": ["it is neither archived nor backed up"]}
+    bold = kflow("db", "prune", "--without-archive", "--yes", "--json", DATABASE_URL=url, KFLOW__STORAGE__KEEP_DAYS="9")
+    assert bold.json["pruned"] == [1]
+    assert kflow("sessions", "ls", "--json", DATABASE_URL=url).json["sessions"][0]["state"] == "removed"
+    refused(kflow("replay", "verify", "--session", 1, DATABASE_URL=url), 6, "were removed")
