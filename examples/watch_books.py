@@ -43,11 +43,16 @@ async def watch(url: str, seconds: float) -> None:
                 print(f"{told['market']} version {book['version']}, {state}: {bid} bid, {ask} asked")
 
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--url", default="ws://127.0.0.1:8001/rl/ws", help="with ?market=TICKER of one market only")
-parser.add_argument("--seconds", type=float, default=10.0)
-chosen = parser.parse_args()
-try:
-    asyncio.run(watch(chosen.url, chosen.seconds))
-except TimeoutError:
-    print("watched long enough; nothing was missed")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="ws://127.0.0.1:8001/rl/ws", help="with ?market=TICKER: of one market only")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    chosen = parser.parse_args()
+    try:
+        asyncio.run(watch(chosen.url, chosen.seconds))
+    except TimeoutError:
+        print("watched long enough; nothing was missed")
+
+
+if __name__ == "__main__":
+    main()

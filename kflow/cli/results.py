@@ -116,6 +116,9 @@ def _note_assumptions(whole: dict[str, Any]) -> None:
     if queue is not None:
         fit = "pro rata" if queue["calibration"] == "none" else f"calibration {queue['calibration']}"
         render.note(f"queue: {fit}, cancellations ahead {queue['cancellations_ahead']:g}, power {queue['power']:g}")
+    for name, model in told["models"].items():
+        if model["own"]:
+            render.note(f"{name}: {model['about']}")
     render.note(
         f"latency {told['latency']}; fees {', '.join(told['fees'])}; "
         f"orders that cross below {told['walk_from_contracts']:g} contracts are filled at the touch only"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import random
@@ -218,6 +219,7 @@ def test_simulate_tells_the_band_with_all_it_rests_on(run: Run) -> None:
     assert 0 < pessimistic <= queue <= optimistic < 1
 
 
+OWN = "my_queues:even"
 ORDER = ["queue-pessimistic", "queue", "queue-optimistic"]
 
 
@@ -253,6 +255,26 @@ def test_any_model_may_be_asked_for(run: Run, model: str) -> None:
     assert [result["model"] for result in done.json["results"]] == list(
         dict.fromkeys([model, "queue-pessimistic", "queue-optimistic"])
     )
+
+
+def test_a_queue_of_ones_own_fills_as_what_it_says_and_is_told_to_be_ones_own(run: Run, tmp_path: Path) -> None:
+    text = "def even(x):\n    return x\n\ndef most(x):\n    return 2 * x\n"
+    (tmp_path / "my_queues.py").write_text(text)
+    words = ("simulate", "--every", 5, "--order-size", 10, "--json")
+    told = run(*words, "--model", "queue", "--model", "my_queues:even").json
+    mine, ours = ([{**one, "model": ""} for one in told["results"] if one["model"] == name] for name in (OWN, "queue"))
+    assert mine == ours != []
+    model = told["assumptions"]["models"][OWN]
+    assert model == {
+        "about": f"a queue of one's own (my_queues.py, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}…)",
+        "cancellations_ahead": 0.5,
+        "power": None,
+        "own": True,
+        "calibration": "none",
+    }
+    assert f"{OWN}: a queue of one's own (my_queues.py" in run(*words[:-1], "--model", OWN).err
+    refused(run(*words, "--model", "my_queues:most"), 3, "my_queues:most(0.503906) is 1.00781, which is no share")
+    refused(run(*words, "--model", "my_queues:none"), 3, "my_queues:none cannot be had")
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kflow.errors import DataError, UsageError
 from kflow.evaluate import document, parts, undertake
 from kflow.evaluate import request as requests
 from kflow.evaluate.request import Request
+from kflow.policy.strategies import strategy_named
 from kflow.rl.plan import Plan, Source
 from kflow.rl.presets import hyper_of
 from kflow.rl.quotes import START_US
@@ -72,6 +75,34 @@ def test_every_contestant_is_shown_under_the_whole_band(whole: dict[str, Any]) -
         ("join", other, model) for other in ("hold", "random") for model in BAND
     }
     assert (whole["variants"], whole["variants_why"]) == VARIANTS["join"]
+
+
+class Joins:
+    """A class of one's own that does what the baseline does."""
+
+    name = "joins"
+    join = strategy_named("join", 1_000)
+    actions = join.actions
+
+    def decide(self, observation: NDArray[np.float32], mask: NDArray[np.bool_]) -> int:
+        return int(self.join.decide(observation[None], mask[None], np.zeros(1))[0])
+
+
+def test_a_class_of_ones_own_is_judged_as_if_it_were_ours(tapes: list[Tape], tmp_path: Path) -> None:
+    own = f"{__name__}:Joins"
+    request = msgspec.structs.replace(REQUEST, judged=(own,), baselines=("join",), scales=(1,))
+    ready = undertake.prepare(request, tapes, {})
+    whole = undertake.carry_out(ready, tmp_path, {own: (1, "one")}, ["kflow"], {}, lambda _: None).whole
+    [mine, *_] = whole["contestants"]
+    assert (mine["name"], mine["kind"]) == (own, "strategy")
+    assert mine["about"].startswith("a class of one's own (test_undertake.py, SHA-256 ")
+    profits = {
+        name: [(one["fill_model"], one["profit"]) for one in whole["results"] if one["contestant"] == name]
+        for name in (own, "join")
+    }
+    assert [model for model, _ in profits[own]] == list(BAND)
+    assert profits[own] == profits["join"]
+    assert any(profit["total"] for _, profit in profits[own])
 
 
 def test_it_says_what_it_rests_on(whole: dict[str, Any], tapes: list[Tape]) -> None:
