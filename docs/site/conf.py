@@ -19,6 +19,7 @@ exclude_patterns = ["site"]
 # Headings get the anchors that forges give them, so that one link serves both.
 myst_heading_anchors = 4
 nitpicky = True
+smartquotes = False  # an option begins with two hyphens, in prose too
 # Excerpts of SQL, output and JSON lines are shown as they are written, whatever a lexer makes of them.
 suppress_warnings = ["misc.highlighting_failure"]
 highlight_language = "text"
