@@ -176,14 +176,14 @@ def read(found: Mapping[str, Any]) -> Ladder:
     own, misread, above, shown = {}, [], 10_000, 0
     for row in found["rows"]:
         side, price, size, mine = row["side"], int(row["price"]), int(row["size"]), int(row["own"])
+        seen = 10_000 - price if side == "no" else price
         if size:
             sides[side][price] = size
+            if seen >= above:
+                misread.append(f"{seen} stands below {above}")
+            above = seen
         if mine:
             own[side, price] = mine
-        seen = 10_000 - price if side == "no" else price
-        if seen >= above:
-            misread.append(f"{seen} stands below {above}")
-        above = seen
         if row["shown"] is not None:
             shown += 1
             if not _says(row["shown"], seen, size, mine):
