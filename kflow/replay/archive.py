@@ -55,7 +55,7 @@ def archive(
     found = sessions.read_sessions(conn, numbers)
     for session in found:
         _require_finished(session)
-    with reporting("archiving"), ledger.alone(conn):
+    with reporting("archiving"), ledger.alone(conn), filing.claimed(out.absolute()):
         ledger.require_owner(conn, "archive")
         for session in found:
             yield _archive_one(conn, session, out.absolute(), progress)

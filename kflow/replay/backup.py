@@ -85,16 +85,21 @@ def backup(conn: Connection, data: Path, out: Path, *, progress: Progress = lamb
     over is not whole).
     """
     root = out.absolute()
+    with reporting("the backup"), ledger.alone(conn), filing.claimed(root):
+        report = _backup(conn, data, root, progress)
+    report.noted = _note(conn, report)
+    return report
+
+
+def _backup(conn: Connection, data: Path, root: Path, progress: Progress) -> Report:
     previous = newest(root)
     folder = root / datetime.now(UTC).strftime(_STAMP)
-    with reporting("the backup"), ledger.alone(conn), filing.writing(folder) as part:
+    with filing.writing(folder) as part:
         work = _Backup(conn, part, previous, progress)
         with fixed_view(conn) as beside:
             work.database(beside)
         _models(data / "models", part / "models")
-        report = work.finish(folder)
-    report.noted = _note(conn, report)
-    return report
+        return work.finish(folder)
 
 
 class _Backup:

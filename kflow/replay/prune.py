@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kflow.errors import DataError
+from kflow.errors import DataError, UsageError
 from kflow.replay import kept
 from kflow.store import filing, ledger, removal, sessions
 from kflow.store.journal import segment_paths
@@ -217,11 +217,13 @@ def _whole_days(conn: Connection, everything: Sequence[Summary], going: set[int]
 def prune(conn: Connection, planned: Plan, *, told: removal.Told = lambda _: None) -> Pruned:
     """Remove what is going. `told` hears of every step, in words.
 
-    `conn` is in autocommit. Raises ConfigError (the user is not the owner), InstanceLocked, DatabaseError.
+    `conn` is in autocommit. Raises ConfigError (the user is not the owner), UsageError (one is needed by now),
+    InstanceLocked, DatabaseError.
     """
     going = planned.going
     with reporting("the prune"), ledger.alone(conn):
         ledger.require_owner(conn, "prune")
+        _require_unneeded(conn, going)
         with conn.transaction():
             for one in going:
                 if not one.half_removed:
@@ -237,6 +239,17 @@ def prune(conn: Connection, planned: Plan, *, told: removal.Told = lambda _: Non
             ledger.take(conn, Step(session_id=one.session.id, step="pruned", facts=facts))
             told(f"session {one.session.id} is removed")
     return Pruned(numbers, sum(one.rows for one in going), journal_bytes, removed)
+
+
+def _require_unneeded(conn: Connection, going: Iterable[Candidate]) -> None:
+    """Between the plan and the answer to it somebody may have begun to need one."""
+    needs = _needs(conn)
+    for one in going:
+        if one.session.id in needs and not one.half_removed:
+            raise UsageError(
+                f"session {one.session.id} is needed since the plan was made: {needs[one.session.id][0]}",
+                hint="nothing was removed; ask again",
+            )
 
 
 def _write_down(conn: Connection, one: Candidate) -> None:

@@ -6,6 +6,7 @@ name. Whoever reads it opens each file without following links, and takes none w
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import os
@@ -18,10 +19,11 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
-from kflow.errors import ConfigError, DataError
+from kflow.errors import ConfigError, DataError, InstanceLocked
 
 MANIFEST: Final = "manifest.json"
 PART: Final = ".part-"
+_LOCK: Final = ".kflow.lock"
 _BLOCK: Final = 2**20  # bytes that are read at once
 _LEVEL: Final = 1  # of gzip: frames of JSON shrink tenfold at any level, and more of it costs time only
 Progress = Callable[[int], None]
@@ -62,6 +64,28 @@ def writing(folder: Path) -> Iterator[Path]:
         raise ConfigError(
             f"cannot write to {folder.parent}: {error.strerror or error}", hint="free disk space, or choose another"
         ) from error
+
+
+@contextmanager
+def claimed(root: Path) -> Iterator[None]:
+    """Nobody else writes copies into `root` while the block runs; what killed runs left half made there is removed.
+
+    Raises InstanceLocked, ConfigError.
+    """
+    try:
+        private_folder(root)
+        fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {root}: {error.strerror}", hint="choose another --out") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in root.glob(f"{PART}*"):
+            _remove(stale)
+        yield
+    except BlockingIOError:
+        raise InstanceLocked(f"another kflow writes into {root}", hint="wait until it has ended") from None
+    finally:
+        os.close(fd)
 
 
 def private_folder(path: Path) -> None:

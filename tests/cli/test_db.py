@@ -15,7 +15,9 @@ from kflow.store.migrate import upgrade
 from kflow.store.sessions import NewSession
 from kflow.store.sqlfiles import migrations
 from kflow.testing.postgres import Database
-from tests.cli.conftest import Kflow, refused
+from kflow.testing.process import Shell
+from kflow.testing.venue import LocalVenueProcess
+from tests.cli.conftest import Kflow, keyed, refused
 
 CARD = NewSession(
     uuid=UUID("5f0c7a52-7c0f-4f0c-9c3a-6a6f0a3a9d12"),
@@ -160,3 +162,24 @@ def test_what_says_too_little_or_too_much_is_refused(kflow: Kflow, recorded: Dat
     assert bold.json["pruned"] == [1]
     assert kflow("sessions", "ls", "--json", DATABASE_URL=url).json["sessions"][0]["state"] == "removed"
     refused(kflow("replay", "verify", "--session", 1, DATABASE_URL=url), 6, "were removed")
+
+
+@pytest.mark.slow
+def test_what_was_recorded_goes_on_in_another_cluster(shell: Shell, venue: LocalVenueProcess) -> None:
+    """Recorded from the local exchange into the embedded server, backed up, and restored into another one's folder."""
+    there = Shell(shell.folder, {**keyed(venue), "KFLOW__WEB__PORT": "0"})
+    assert there.run("db", "upgrade").code == 0
+    for _ in range(2):
+        done = there.run("ingest", "--all", "--duration", "2", "--json")
+        assert (done.code, done.json["stored"]) == (0, True), done.err
+    assert there.run("db", "backup", "--out", "backups").code == 0
+    here = Shell(shell.folder, {**there.environ, "KFLOW_DATA_DIR": str(shell.folder / "new")})
+    assert here.run("db", "status").code == 3, "a cluster of its own, which no kflow has touched"
+    assert here.run("db", "restore", "backups").code == 0
+    for number in (1, 2):
+        verdicts = [place.run("replay", "verify", "--session", number, "--json").json for place in (there, here)]
+        assert verdicts[0] == verdicts[1]
+        assert verdicts[0]["equal"]
+        assert verdicts[0]["messages"] > 100
+    assert here.run("ingest", "--all", "--duration", "1", "--json").json["stored"]
+    assert [one["session"] for one in here.run("sessions", "ls", "--json").json["sessions"]] == [1, 2, 3]

@@ -48,8 +48,8 @@ def elsewhere(new_database: NewDatabase) -> Iterator[Connection]:
 def later(conn: Connection, data: Path, out: Path) -> Report:
     """A backup, as if the one before it were of another second."""
     before = newest(out)
-    if before is not None:
-        before.rename(out / f"20200101T{len(list(out.iterdir())):06d}Z")
+    assert before is not None
+    before.rename(out / f"20200101T{len(list(out.iterdir())):06d}Z")
     return backup(conn, data, out)
 
 
@@ -179,3 +179,14 @@ def test_a_reader_may_back_up_though_it_may_not_write_that_down(
         report = backup(reader, data, tmp_path / "backups")
     assert (report.noted, report.written) == (False, [1])
     assert ledger.standings(conn) == {}
+
+
+def test_a_backup_of_an_older_schema_is_brought_up_to_date(
+    empty_database: Database, data: Path, tmp_path: Path, elsewhere: Connection
+) -> None:
+    with empty_database.connect(autocommit=True) as old:
+        migrate.upgrade(old, to=10)
+        report = backup(old, data, tmp_path / "backups")
+    assert report.manifest.migration == 10
+    restore.restore(elsewhere, tmp_path / "new", report.folder)
+    assert migrate.status(elsewhere).current

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kflow.errors import ConfigError, InstanceLocked
+from kflow.errors import ConfigError, InstanceLocked, UsageError
 from kflow.replay import prune
 from kflow.replay.backup import backup
 from kflow.replay.verify import verify
@@ -124,7 +124,12 @@ def test_an_open_session_and_what_is_needed_stay(conn: Connection, store: Store,
     [why] = kept_for(conn, stored.id)
     assert "actor run" in why
     conn.execute("UPDATE rl_actor_leases SET expires_at = now()")
-    assert kept_for(conn, stored.id) == []
+    planned = prune.plan(conn, [stored.id], now_ns=LATER_NS)
+    assert planned.staying == ()
+    conn.execute("UPDATE rl_models SET status = 'live'")
+    with pytest.raises(UsageError, match="is needed since the plan was made"):
+        prune.prune(conn, planned)
+    assert any(stream_of(conn, stored.id).values())
 
 
 def test_a_model_keeps_the_sessions_on_its_card(conn: Connection, store: Store, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kflow.errors import ConfigError, DataError
+from kflow.errors import ConfigError, DataError, InstanceLocked
 from kflow.store import filing
 from kflow.store.filing import File
 
@@ -47,6 +47,16 @@ def test_what_a_killed_run_left_is_made_anew(tmp_path: Path) -> None:
     with filing.writing(tmp_path / "place") as part:
         write(part, "a", b"first")
     assert [path.name for path in (tmp_path / "place").iterdir()] == ["a"]
+
+
+def test_a_folder_of_copies_has_one_writer_who_clears_up(tmp_path: Path) -> None:
+    write(tmp_path, ".part-20260101T000000Z/stale", b"half")
+    with filing.claimed(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".kflow.lock"]
+        with pytest.raises(InstanceLocked), filing.claimed(tmp_path):
+            pass
+    with filing.claimed(tmp_path):
+        pass
 
 
 def test_what_is_there_is_not_written_over(folder: Path) -> None:
