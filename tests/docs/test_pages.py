@@ -36,6 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
 # Programs that a block may use besides our own.
 OTHERS = {"cd", "git", "curl", "export", "pip", "pipx", "openssl", "chmod", "duckdb", "psql", "tmux", "uv"}
+# And one that is about operating: it says where programs and files go on a machine.
+OPERATORS = {"systemctl", "systemd-sysusers", "install", "docker", "echo", "cp", "chown", "/opt/kflow/bin/pip"}
 
 
 @pytest.mark.parametrize("name", sorted(reference.pages()))
@@ -139,13 +141,21 @@ def test_code_blocks_parse(page: str) -> None:
         tomllib.loads(block)
 
 
+def unprefixed(words: list[str]) -> list[str]:
+    """Without variables, and without whom they are said as."""
+    if words[:2] == ["sudo", "-u"]:
+        words = words[3:]
+    while words and (words[0] in ("sudo", "env") or re.fullmatch(r"[A-Z_]+=.*", words[0])):
+        words = words[1:]
+    return words
+
+
 def check_command(words: list[str]) -> None:
     """Assert that a command line means something: programs, files, verbs, subcommands and options all exist."""
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        words = words[1:]
-    if not words or words[0] in OTHERS:
+    words = unprefixed(words)
+    if not words or words[0] in OTHERS | OPERATORS:
         return
-    program = words[0].removeprefix(".venv/bin/")
+    program = re.sub(r"^(\.venv/bin/|/opt/kflow/bin/)", "", words[0])
     if program == "kflow":
         check_kflow(words[1:])
     elif program == "make":
