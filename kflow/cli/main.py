@@ -44,7 +44,7 @@ MOUNTS = {
     "kill": Mount("kflow.cli.kill:kill", "Halt the actor and cancel its orders, now."),
     "health": Mount("kflow.cli.health:health", "Ask a running recorder how it is."),
     "exchange": Mount("kflow.cli.exchange:app", "Serve a local exchange that speaks Kalshi's wire."),
-    "db": Mount("kflow.cli.db:app", "Upgrade and inspect the database."),
+    "db": Mount("kflow.cli.db:app", "Upgrade, measure, back up, restore, archive and prune the database."),
     "config": Mount("kflow.cli.config:app", "Show and check the settings."),
     "doctor": Mount("kflow.cli.doctor:doctor", "Check this machine, and say how to mend what is wrong."),
     "help": Mount("kflow.cli.topics:topic", "Explain a topic, for example: kflow help exit-codes."),
