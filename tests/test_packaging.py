@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+
+from kflow.web.files import Files
 
 ROOT = Path(__file__).resolve().parents[1]
 ITSELF = Path(__file__).name
@@ -53,6 +55,17 @@ def test_the_wheel_holds_the_sql_the_types_and_the_licence(wheel: zipfile.ZipFil
     assert migrations | queries | {"kflow/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+
+
+def test_the_wheel_holds_the_page(wheel: zipfile.ZipFile) -> None:
+    """Every file that the service serves, with the licences of those that others wrote."""
+    shipped = {name.removeprefix("kflow/web/page/") for name in wheel.namelist() if name.startswith("kflow/web/page/")}
+    served = set(Files().names)
+    assert served <= shipped
+    assert "index.html" in served
+    vendored = {PurePosixPath(name).parent for name in served if name.startswith("vendor/")}
+    assert vendored
+    assert all(str(folder / "LICENSE") in served for folder in vendored)
 
 
 def test_the_wheel_offers_the_command(wheel: zipfile.ZipFile) -> None:
