@@ -8,8 +8,7 @@
 It needs hftbacktest (the environment that `make clients` makes) and kflow beside it. Of the market with the most
 trades it sends 10 contracts to the best bid every two seconds, one at a time, and cancels what is not filled after
 five. It prints when each was filled, here and there, and how often they agree. Both put it at the back of the queue and
-let cancellations fall pro rata. hftbacktest is often a moment early: the venue tells of a trade after the sizes that it
-changed, so that hftbacktest takes it off the queue twice, as withdrawn and as traded; kflow knows the two for one.
+let cancellations fall pro rata; kflow also fills in part, and lets a seller who comes to our price fill us.
 """
 
 from __future__ import annotations

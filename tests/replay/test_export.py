@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 from kflow.errors import ConfigError, DataError, InstanceLocked, UsageError
+from kflow.market.events import BookDelta, BookSnapshot, SnapshotReason, Trade
 from kflow.replay.export import Report, Request, export, safe_name
-from kflow.replay.formats import FORMATS, format_named, hftbacktest, lobster, parquet
+from kflow.replay.formats import FORMATS, Target, format_named, hftbacktest, lobster, parquet
 from kflow.replay.load import GapMark, Moment, Pick, Source, parse_sessions, parse_time, read_moments
 from kflow.session.digest import BookDigest
 from kflow.store import sessions
 from kflow.store.postgres import Connection
+from kflow.units import Price, Size
 
 from .conftest import MARKETS, T0_NS, Flow, Script, Stored
 
@@ -191,9 +193,73 @@ def test_hftbacktest_events_are_in_order_and_positive(
     assert (np.diff(events["local_ts"]) >= 0).all()
     assert (events["local_ts"] >= events["exch_ts"]).all()
     assert report.written[0].facts["local_shift_ns"] >= 0
-    assert ((events["ev"] & hftbacktest.EXCH) != 0).all()
+    seen = events["ev"] & (hftbacktest.EXCH | hftbacktest.LOCAL)
+    assert (seen != 0).all()
+    assert (events["ev"][seen != hftbacktest.EXCH | hftbacktest.LOCAL] & 0xFF == hftbacktest.TRADE).all()
     gaps = events[(events["ev"] & 0xFF == hftbacktest.CLEAR) & (events["ival"] == hftbacktest.GAP)]
     assert len(gaps) == 4  # a lost frame and a cut, on both sides
+
+
+def test_a_trade_reaches_hftbacktests_queues_before_the_sizes_that_it_changed(tmp_path: Path) -> None:
+    """The venue tells of it afterwards: taken as it came, it would leave a queue twice, withdrawn and traded."""
+    target = Target(directory=tmp_path, stem="M", market="M", session=1, began_us=0, levels=2)
+    writer = hftbacktest.Writer(target)
+    at_us = 1_767_225_600_000_000
+
+    def delta(seq: int, side: int, price: int, size: int, us: int) -> Moment:
+        event = BookDelta("M", 1, seq, side, Price(price), Size(-100), Size(size), None, None)
+        return Moment(1, (at_us + us) * 1000 + 5_000_000, at_us + us, event)
+
+    def trade(taker: int | None, price: int, ms: int) -> Moment:
+        event = Trade("M", 2, 1, None, Price(price), Size(100), taker, False, ms)
+        return Moment(1, (at_us + 1000 * ms) * 1000 + 6_000_000, at_us + 1000 * ms, event)
+
+    writer.write(Moment(1, at_us * 1000 + 5_000_000, at_us, snapshot_of("M")))
+    for moment in (
+        delta(2, 0, 4400, 400, 1_100),  # a moment before
+        delta(3, 0, 4400, 300, 2_100),  # the trade of the millisecond 2 did this
+        delta(4, 1, 5600, 300, 2_200),  # a NO bid at 56 is a YES ask at 44: another level
+        delta(5, 0, 4400, 200, 2_300),
+        trade(1, 4400, 2),  # who bought NO met the YES bid
+        trade(0, 4400, 2),  # and who bought YES the ask
+        trade(0, 9900, 2),  # a level that did not change
+        trade(None, 4400, 2),  # nobody says whose it was
+    ):
+        writer.write(moment)
+    writer.close({})
+    with np.load(tmp_path / "M.npz") as archive:
+        events = archive["data"]
+    assert (np.diff(events["exch_ts"]) >= 0).all()
+    assert (np.diff(events["local_ts"]) >= 0).all()
+    both, where = hftbacktest.EXCH | hftbacktest.LOCAL, {hftbacktest.EXCH: "exch", hftbacktest.LOCAL: "local"}
+    names = {hftbacktest.DEPTH: "depth", hftbacktest.TRADE: "trade"}
+    told = [
+        (
+            names[kind],
+            where.get(ev & both, "both"),
+            "buy" if ev & hftbacktest.BUY else "sell" if ev & hftbacktest.SELL else "",
+            us,
+        )
+        for ev, exch_ns, *_ in events.tolist()
+        if (kind := ev & 0xFF) in names and (us := exch_ns // 1000 - at_us) >= 0
+    ]
+    assert told == [
+        ("depth", "both", "buy", 1_100),
+        ("trade", "exch", "sell", 2_100),
+        ("depth", "both", "buy", 2_100),
+        ("trade", "exch", "buy", 2_200),
+        ("depth", "both", "sell", 2_200),
+        ("depth", "both", "buy", 2_300),
+        ("trade", "local", "sell", 2_300),
+        ("trade", "local", "buy", 2_300),
+        ("trade", "both", "buy", 2_300),
+        ("trade", "both", "", 2_300),
+    ]
+
+
+def snapshot_of(market: str) -> BookSnapshot:
+    levels = ((Price(4400), Size(500)),), ((Price(5600), Size(500)),)
+    return BookSnapshot(market, None, 1, 1, *levels, SnapshotReason.SUBSCRIBE, None)
 
 
 def test_the_same_session_makes_the_same_bytes(

@@ -1,9 +1,10 @@
 """hftbacktest: an npz whose array `data` holds its events, level by level, of the YES book.
 
 A NO bid at p is an ask at $1 - p. px in dollars, qty in contracts; depth events carry a level's new size, 0: gone. A
-snapshot is a clear of each side, then its levels. Where the book stops being known it is cleared too, with ival 1.
-Times in nanoseconds; exch_ts is the venue's, made to rise; local_ts that of receipt, shifted by one constant where the
-clocks were so far apart that frames would arrive before they were sent (`local_shift_ns` in the manifest).
+snapshot is a clear of each side, then its levels. Where the book stops being known it is cleared too, with ival 1. A
+trade that changed a level is two rows: EXCH before that change, LOCAL where it was told. Times in nanoseconds; exch_ts
+is the venue's, made to rise; local_ts that of receipt, shifted by one constant where the clocks were so far apart that
+frames would arrive before they were sent (`local_shift_ns` in the manifest).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ EVENT: Final = np.dtype(
     ],
     align=True,
 )
+_MS_NS: Final = 1_000_000  # of trades the venue tells the millisecond
 _BATCH: Final = 20_000
 _COPY: Final = 64 * 20_000  # bytes
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -73,8 +75,7 @@ class Writer:
             self._follower.changes(moment)
             return
         if type(event) is Trade:
-            side = 0 if event.taker is None else SELL if event.taker else BUY
-            self._add(TRADE | side, exch_ns, event.price / DOLLAR, event.size / 100)
+            self._trade(event, exch_ns)
             return
         changes = self._follower.changes(moment)
         if type(event) is not BookSnapshot:
@@ -85,6 +86,29 @@ class Writer:
         for side, levels in enumerate((event.yes, event.no)):
             for price, size in sorted(levels):
                 self._level(SNAPSHOT, exch_ns, Change(side, price, size))
+
+    def _trade(self, trade: Trade, exch_ns: int) -> None:
+        """The venue tells of a trade after the sizes that it changed; hftbacktest's queues want it before.
+
+        So its exchange sees it before the first change of its level in the same millisecond, and we when it came.
+        """
+        side = 0 if trade.taker is None else SELL if trade.taker else BUY
+        kind, px, qty = TRADE | side, trade.price / DOLLAR, trade.size / 100
+        level = (DEPTH | _BOTH | (BUY if trade.taker else SELL), px)
+        at = first = len(self._events)
+        while trade.taker is not None and at and self._events[at - 1][1] // _MS_NS == exch_ns // _MS_NS:
+            at -= 1
+            if self._events[at][0] & 0xFF not in (DEPTH, TRADE):
+                break
+            if (self._events[at][0], self._events[at][3]) == level:
+                first = at
+        if first == len(self._events):
+            self._add(kind, exch_ns, px, qty)
+            return
+        seen = (exch_ns, self._local_ns, px, qty, 0, 0, 0.0)
+        made_ns, told_ns = self._events[first][1:3]
+        self._events.append((kind | LOCAL, *seen))
+        self._events.insert(first, (kind | EXCH, made_ns, told_ns, px, qty, 0, 0, 0.0))
 
     def _clear(self, exch_ns: int, why: int) -> None:
         self._add(CLEAR | BUY, exch_ns, 0.0, 0.0, why)
