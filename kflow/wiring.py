@@ -149,16 +149,20 @@ def secret_line(path: Path, setting: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise CredentialError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+        raise CredentialError(
+            f"{setting}: {path} cannot be read: {error.strerror}", hint="check the path and its mode"
+        ) from None
     with os.fdopen(descriptor, encoding="utf-8") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise CredentialError(f"{setting}: {path} is not a regular file")
+            raise CredentialError(f"{setting}: {path} is not a regular file", hint="name a file that holds one line")
         if not (ours(status) and closed(status, path)):
             raise CredentialError(f"{setting}: others can read {path}", hint=f"chmod 600 {path}")
         lines = file.read(65_536).split("\n")
     if not lines[0].strip() or any(lines[1:]):
-        raise CredentialError(f"{setting}: {path} does not hold exactly one line")
+        raise CredentialError(
+            f"{setting}: {path} does not hold exactly one line", hint="write the secret alone into it"
+        )
     return lines[0].strip()
 
 

@@ -131,6 +131,8 @@ def arm(
         )
     after = file.arm(reason, SystemClock().wall_ns() // 1000, market)
     typer.echo(f"{market or 'the actor'} is {(after.of(market) if market else after.overall).standing.value}")
+    if market and after.overall.standing.value != "active":
+        render.note(f"the actor as a whole is {after.overall.standing.value}: kflow actor arm")
 
 
 @app.command()

@@ -22,4 +22,7 @@ def doctor(context: typer.Context, form: render.FormatOption = None, as_json: re
     render.rows("checks", items, columns=columns, form=chosen)
     failed = [finding.check for finding in findings if finding.state is State.FAIL]
     if failed:
-        raise ConfigError(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
+        raise ConfigError(
+            f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}",
+            hint="the column fix says what mends each; then kflow doctor again",
+        )

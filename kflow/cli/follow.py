@@ -50,7 +50,7 @@ class Source:
     def __post_init__(self) -> None:
         place = urlsplit(self.url)
         if place.scheme not in ("http", "https") or not place.hostname or place.query or place.fragment:
-            raise UsageError(f"{self.url} is not of the form http://HOST:PORT")
+            raise UsageError(f"{self.url} is not of the form http://HOST:PORT", hint="--url http://127.0.0.1:8001")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -291,7 +291,8 @@ async def first_of(source: Source, markets: Sequence[str], kinds: Sequence[str])
     except InvalidStatus as error:
         raise _refusal(error) from None
     except (OSError, TimeoutError, WebSocketException) as error:
-        raise VenueUnreachable(f"the stream of {source.url} ended: {error or type(error).__name__}") from None
+        why = f"the stream of {source.url} ended: {error or type(error).__name__}"
+        raise VenueUnreachable(why, hint="kflow watch without --once waits for it") from None
     return found
 
 

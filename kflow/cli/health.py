@@ -52,7 +52,7 @@ def asked(url: str) -> Mapping[str, Any]:
     except ValueError:
         host = None
     if place.scheme != "http" or not host:
-        raise UsageError(f"{url} is not of the form http://HOST:PORT")
+        raise UsageError(f"{url} is not of the form http://HOST:PORT", hint="--url http://127.0.0.1:8001")
     connection = http.client.HTTPConnection(host, port or 80, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/rl/health", headers={"Accept": "application/json"})

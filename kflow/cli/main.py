@@ -19,7 +19,9 @@ from kflow.cli.lazy import Mount, lazy_group, new_app
 from kflow.errors import ConfigError, KflowError
 
 MOUNTS = {
-    "demo": Mount("kflow.cli.demo:demo", "See everything once, in three minutes at most: no key, no network."),
+    "demo": Mount(
+        "kflow.cli.demo:demo", "See everything once, in three minutes at most: no key, no network, no settings."
+    ),
     "init": Mount("kflow.cli.init:init", "Write kflow.toml: every setting with its meaning."),
     "ingest": Mount("kflow.cli.ingest:ingest", "Record order books, trades and tickers of any number of markets."),
     "watch": Mount("kflow.cli.watch:watch", "Show a running recorder live: ladder, rates, lag, gaps."),

@@ -189,7 +189,7 @@ def _bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], No
         def advance(amount: int) -> None:
             nonlocal done
             done += amount
-            bar.update(task, advance=amount, done=_pace(done, total, unit, _now_ns() - begun))
+            bar.update(task, advance=amount, done=pace(done, total, unit, _now_ns() - begun))
 
         yield advance
 
@@ -204,7 +204,7 @@ def _lines(what: str, total: int | None, unit: str) -> Callable[[int], None]:
         now = _now_ns()
         if now - said >= 10 * NS_PER_S:
             said = now
-            note(f"{what}: {_pace(done, total, unit, now - begun)}")
+            note(f"{what}: {pace(done, total, unit, now - begun)}")
 
     return advance
 
@@ -215,7 +215,7 @@ def _now_ns() -> int:
     return SystemClock().mono_ns()
 
 
-def _pace(done: int, total: int | None, unit: str, took_ns: int) -> str:
+def pace(done: int, total: int | None, unit: str, took_ns: int) -> str:
     """How much is done, how fast that goes, and how long the rest takes."""
     per_s = done * NS_PER_S / took_ns if took_ns else 0.0
     of = f" of {total:,}" if total else ""
@@ -237,7 +237,10 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
         )
     for line in lines:
         table.add_row(*(Text(text) for text in line))
-    console.console(sys.stdout).print(table)
+    out = console.console(sys.stdout)
+    with out.capture() as drawn:
+        out.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
 def _json(item: Row) -> None:

@@ -58,13 +58,14 @@ def verify(
     from kflow.wiring import database
 
     chosen = render.chosen(form, as_json)
-    if journal is not None and len(load.parse_sessions(session)) > 1:
+    named = load.parse_sessions(session)
+    if journal is not None and len(named) > 1:
         raise UsageError("--journal is the journal of one session", hint="verify one session at a time")
     verdicts: list[Verdict] = []
     if archive is not None:
         if truth is not None or journal is not None:
             raise UsageError("--archive has its own journal, and no truth log", hint="leave the others out")
-        verdicts = _verify_archive(archive, load.parse_sessions(session))
+        verdicts = _verify_archive(archive, named)
         _show(verdicts, chosen)
         for verdict in verdicts:
             verdict.require()

@@ -44,7 +44,7 @@ def load_tapes(
 ) -> list[Tape]:
     """Tapes as asked for, compiled where they are not yet. Raises UsageError, DataError and what reading raises."""
     from kflow.errors import UsageError
-    from kflow.replay.load import recorded_sessions
+    from kflow.replay.load import parse_sessions, recorded_sessions
     from kflow.replay.tapes import Shelf
     from kflow.store import postgres
     from kflow.wiring import data_dir, database
@@ -53,6 +53,8 @@ def load_tapes(
         raise UsageError("--sessions and --from name two sources", hint="give one of them")
     if source not in ("tables", "journal"):
         raise UsageError(f"there is no source {source}", hint="read from tables or journal")
+    if sessions is not None:
+        parse_sessions(sessions)  # before a database is asked
     settings = load_settings(context)
     root = data_dir(settings) / "tapes"
     tapes: list[Tape] = []

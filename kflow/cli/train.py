@@ -56,20 +56,21 @@ def train(
     tapes, held = plans.tapes_of(context, plan)
     from kflow.rl import runs, undertake
 
-    place = runs.new_folder(folder, plan.algorithm)
-    _told(plan, place)
-    with _shelf(context, register) as shelf, _watch(plan, place) as watch:
-        manifest = undertake.begin(
-            plan,
-            tapes,
-            held,
-            place,
-            name=name or plan.algorithm,
-            shelf=shelf,
-            command=_command(),
-            origins=plans.origins(context),
-            watch=watch,
-        )
+    with _shelf(context, register) as shelf:  # where there is no database, no folder is made
+        place = runs.new_folder(folder, plan.algorithm)
+        _told(plan, place)
+        with _watch(plan, place) as watch:
+            manifest = undertake.begin(
+                plan,
+                tapes,
+                held,
+                place,
+                name=name or plan.algorithm,
+                shelf=shelf,
+                command=_command(),
+                origins=plans.origins(context),
+                watch=watch,
+            )
     _show(place, manifest, form)
 
 
@@ -82,13 +83,15 @@ def rerun(
     """Do a training run again, and compare its weights bit for bit. Exit 6 where they differ."""
     from kflow.cli import plans
     from kflow.errors import DataError, UsageError
-    from kflow.rl import runs, undertake
-    from kflow.rl.train import divide
+    from kflow.rl import runs
 
     form = render.chosen(None, json)
     before, manifest = runs.read_manifest(run)
     if manifest.result is None:
         raise UsageError(f"{before} has not ended", hint=f"kflow train --resume {before}")
+    from kflow.rl import undertake  # brings torch: not for a folder that is none
+    from kflow.rl.train import divide
+
     tapes, held = plans.tapes_of(context, manifest.plan)
     undertake.check_same(manifest, divide(manifest.plan, tapes, held))
     place = runs.new_folder(folder, manifest.plan.algorithm)
@@ -120,9 +123,11 @@ def rerun(
 
 def _resume(context: typer.Context, path: Path, register: bool, form: render.Format) -> None:
     from kflow.cli import plans
-    from kflow.rl import runs, undertake
+    from kflow.rl import runs
 
     place, manifest = runs.read_manifest(path)
+    from kflow.rl import undertake  # brings torch: not for a folder that is none
+
     tapes, held = plans.tapes_of(context, manifest.plan)
     with _shelf(context, register and manifest.model is not None) as shelf, _watch(manifest.plan, place) as watch:
         manifest = undertake.go_on(place, manifest, tapes, held, shelf=shelf, watch=watch)

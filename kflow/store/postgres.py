@@ -46,7 +46,7 @@ _HINTS: Final = (
     ("failed to resolve host", "correct the host in DATABASE_URL"),
     ("port number", "correct the port in DATABASE_URL: 1 to 65535, most often 5432"),
     ("No such file or directory", "is PostgreSQL running on this machine?"),
-    ("Connection refused", "is PostgreSQL running, and on that port?"),
+    ("Connection refused", "is PostgreSQL running, and on that port? Without DATABASE_URL kflow brings its own"),
     ("timeout", "the server does not answer: is the host right, is a firewall between?"),
     ("too many clients", "the server has no connection left: close some, or raise max_connections"),
     ("starting up", "the server is starting: try again in a moment"),

@@ -61,7 +61,7 @@ def test_limits_are_shown_and_written_for_their_owner_alone(kflow: Kflow, tmp_pa
         (("--venue", "casino"), ("no venue casino", "--venue paper")),
         (("--strategy", "rl_model"), ("needs a model", "RL_ACTOR_MODEL_PATH")),
         (("--strategy", "clever"), ("no strategy clever", "module:Class")),
-        (("--strategy", "no.module:Class"), ("cannot be made", "module:Class")),
+        (("--strategy", "no.module:Class"), ("no.module:Class", "No module named")),
     ],
 )
 def test_what_cannot_be_is_one_sentence(kflow: Kflow, options: tuple[str, ...], words: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ from kflow.store import registry
 from kflow.testing import models
 from kflow.testing.postgres import Database
 from kflow.testing.process import Outcome
-from tests.cli.conftest import Kflow
+from tests.cli.conftest import CANARY, Kflow, refused
 from tests.cli.test_models import LAYOUT, NOW_NS, facts
 from tests.cli.test_sessions import recorded
 
@@ -201,3 +201,70 @@ def test_where_nothing_is_there_it_says_what_to_do(kflow: Kflow, database: Datab
         done = kflow(*words.split(), DATABASE_URL=database.dsn)
         assert (done.code, done.out) == (0, "")
         assert "kflow " in done.err
+
+
+# --- what a command says when it cannot
+
+
+# Wrong before anything is asked: no database, no network, no folder is touched.
+MISUSED = {
+    "sessions show": "x",
+    "replay verify": "--session x",
+    "replay export": "--sessions 5-1 --out o",
+    "simulate": "--sessions a",
+    "calibrate": "--from nofile",
+    "train": "--resume runs/none",
+    "sweep show": "none",
+    "rerun": "none",
+    "evaluate": "",
+    "report show": "none",
+    "report compare": "a b",
+    "parity": "nofile",
+    "audit features": "--from nofile",
+    "audit masks": "--world mars",
+    "offpolicy estimate": "none.npz ppo:1",
+    "actor run": "--enable --strategy foo",
+    "actor arm": "",
+    "health": "--url nonsense",
+    "watch": "--once --url nonsense",
+    "exchange serve": "--synthetic foo",
+    "config show": "foo",
+    "help": "foo",
+}
+# What needs the database; where it is down each says so.
+ASKING = {
+    "sessions ls": "",
+    "sessions show": "1",
+    "replay verify": "--session 1",
+    "replay export": "--sessions 1 --out o",
+    "replay serve": "--session 1",
+    "simulate": "",
+    "calibrate": "",
+    "train": "--sessions 1",
+    "evaluate": "join --sessions 1",
+    "parity": "--run last",
+    "audit leak": "--sessions 1",
+    "models ls": "",
+    "models show": "ppo",
+    "models promote": "ppo:1 paper",
+    "models verify": "ppo:1",
+    "models rm": "ppo:1",
+    "offpolicy log": "ppo:1 --out x",
+    "kill": "",
+    "db upgrade": "",
+    "db status": "",
+    "db stats": "",
+    "ingest": "--port 0",
+}
+DOWN = {"DATABASE_URL": f"postgresql://u:{CANARY}@127.0.0.1:1/d"}
+
+
+@pytest.mark.parametrize("name", MISUSED)
+def test_misuse_is_told_before_anything_is_asked(kflow: Kflow, tmp_path: Path, name: str) -> None:
+    refused(kflow(*name.split(), *MISUSED[name].split(), **DOWN), 2)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_database_that_is_down(kflow: Kflow, name: str) -> None:
+    refused(kflow(*name.split(), *ASKING[name].split(), **DOWN), 4, "no connection to postgresql://u:***@127.0.0.1:1/d")

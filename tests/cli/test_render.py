@@ -117,3 +117,37 @@ def test_progress_never_touches_stdout(capsys: pytest.CaptureFixture[str], caplo
     with caplog.at_level(logging.INFO, "kflow"), render.progress("exporting", 10, unit="messages") as advance:
         advance(10)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "took_s", "text"),
+    [
+        (0, 10, 0, "0 of 10 rows (0/s)"),
+        (500, 2_000, 10, "500 of 2,000 rows (50/s, 30.0 s left)"),
+        (3, 10, 10, "3 of 10 rows (0.3/s, 23.3 s left)"),
+        (500, None, 10, "500 rows (50/s)"),
+        (12, 10, 1, "12 of 10 rows (12/s, 0.0 s left)"),
+    ],
+)
+def test_progress_tells_how_much_how_fast_and_how_long(done: int, total: int | None, took_s: int, text: str) -> None:
+    assert render.pace(done, total, "rows", took_s * render.NS_PER_S) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "1,234.5", "-1.2", "+0.30 ±0.1", "12.3 ± 0.1 %", "1.5 kB", "1 min 2 s", "$3.00", "-0.5¢", "99.9 %"]
+)
+def test_numbers_with_their_units_stand_to_the_right(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    render.rows("t", [{"n": text}, {"n": None}], columns=("n",), form=render.Format.TABLE)
+    *_, first, unknown = capsys.readouterr().out.splitlines()
+    assert (first.endswith(text), unknown.endswith("—")) == (True, True)
+    assert len(first) == len(unknown)
+
+
+@pytest.mark.parametrize("text", ["2026-01-02", "3 of 4", "1-40", "abc", "ppo:1"])
+def test_words_stand_to_the_left(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    render.rows("t", [{"n": text}, {"n": "—"}], columns=("n",), form=render.Format.TABLE)
+    assert capsys.readouterr().out.splitlines()[-1] == "—"
+
+
+def test_a_table_ends_where_its_text_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert all(line == line.rstrip() for line in printed(capsys, render.Format.TABLE).splitlines())

@@ -109,7 +109,7 @@ def test_without_recordings_it_says_how_to_get_some(kflow: Kflow, database: Data
 def test_ctrl_c_says_how_to_go_on(shell: Shell, kflow: Kflow) -> None:
     words = [*SMALL[:-8], "-n", "100000000", "--save-freq", "1024", "--no-register"]
     with shell.start("train", *words) as command:
-        command.wait_for("decisions of 100,000,000")
+        command.wait_for("of 100,000,000 decisions")
         command.signal(signal.SIGINT)
         done = command.end()
     assert done.code == 130
