@@ -56,7 +56,7 @@ def restore(
     context: typer.Context,
     place: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup, a folder of backups, or an archive.")],
     session: Annotated[
-        int | None, typer.Option("--session", metavar="N", help="Only this one, whose rows were removed.")
+        int | None, typer.Option("--session", metavar="SESSION", help="Only this one, whose rows were removed.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="Data folder to restore into; else the usual one.")
