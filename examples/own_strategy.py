@@ -61,7 +61,7 @@ def main() -> None:
         for words in (
             ["evaluate", me, *world, "--runs", f"{folder}/evaluations", "--no-register"],
             ["actor", "arm", "--yes"],
-            ["actor", "run", "--enable", "--strategy", me, "--duration", "12"],
+            ["actor", "run", "--enable", "--strategy", me, "--duration", "15"],
         ):
             print("$ kflow", *words, flush=True)
             environ = {**os.environ, "KFLOW_DATA_DIR": folder, "KFLOW__ACTOR__PORT": "0"}
