@@ -10,16 +10,16 @@ const STANDINGS = {
   reducing: 'Reducing: only what makes a position smaller may leave',
   halted: 'Halted: no order leaves',
 };
-const STATUSES = { disabled: 'No actor runs.', not_initialized: 'Starting, or enabled and not running.', unhealthy: 'Not well.' };
+const STATUSES = { disabled: 'No actor runs.', not_initialized: 'Starting, or enabled and not running.', unhealthy: 'But it is not well.' };
 
 export class Actor {
   #said = null;
 
-  // `actor`: as in the stream's `state`; null where it is not known.
-  paint(actor) {
-    const words = actor ? sentence(actor) : 'Not known.';
+  // `actor`: as in the stream's `state`, null before the first; `told`: it is not just the last that was heard.
+  paint(actor, told) {
+    const words = told ? sentence(actor) : actor ? 'Not known now. What was told last:' : 'Not known.';
     write($('actor-words'), words);
-    mark($('actor-words'), 'data-level', actor ? level(actor) : 'unknown');
+    mark($('actor-words'), 'data-level', told ? level(actor) : 'unknown');
     if (this.#said !== null && this.#said !== words) announce(`Actor: ${words}`);
     this.#said = words;
     problems($('actor-problems'), actor?.problems ?? []);
@@ -53,7 +53,7 @@ export class Actor {
     $('orders-table').hidden = orders.length === 0;
     rows($('orders'), orders, 4, (cells, { market, side, action, price_e4, left_e2, ahead_e2 }) => {
       whose(cells[0], market);
-      write(cells[1], `${action} ${side} ${cents(price_e4)}`);
+      write(cells[1], `${action === 'buy' ? '' : `${action} `}${side} ${cents(price_e4)}`);
       write(cells[2], contracts(left_e2));
       write(cells[3], contracts(ahead_e2));
     });
@@ -91,5 +91,6 @@ function sentence({ status, standing, standing_reason: reason }) {
   const mayTrade = STANDINGS[standing] && `${STANDINGS[standing]}${why}.`;
   if (status === 'healthy') return mayTrade ?? 'It runs; its standing is not known.';
   const state = STATUSES[status] ?? 'In a state that this page does not know.';
-  return status === 'disabled' || mayTrade === undefined ? state : `${mayTrade} ${state}`;
+  if (mayTrade === undefined || status === 'disabled') return state;
+  return standing === 'halted' ? mayTrade : `${mayTrade} ${state}`;
 }

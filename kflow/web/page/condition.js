@@ -6,8 +6,8 @@ import { duration } from './format.js';
 export const QUIET_MS = 2500;
 
 // `at`: now, of performance.now(). `link`: {open, why, retryAt, heard}. `book` may be null. `since`: when the book stopped
-// being live, and whether that was seen (`seen`) or was so already when we came.
-export function condition(at, link, book, since) {
+// being live, and whether that was seen (`seen`) or was so already when we came. `connected`: the recorder to the venue.
+export function condition(at, link, book, since, connected) {
   const seconds = (from) => Math.max(0, (at - from) / 1000);
   const silence = link.heard === null ? null : duration(seconds(link.heard));
   if (!link.open && link.why) {
@@ -23,7 +23,8 @@ export function condition(at, link, book, since) {
   }
   if (!book.live) {
     const age = `${since.seen ? '' : 'at least '}${duration(seconds(since.at))}`;
-    const words = `There is a gap in what was recorded: this is the last known book, ${age} old, not the market now.`;
+    const why = connected === false ? 'the recorder has no connection to the venue' : 'there is a gap, and no new snapshot yet';
+    const words = `The last known book, ${age} old, not the market now: ${why}.`;
     return { state: 'stale', word: 'Stale.', words, age: `${age} old` };
   }
   return { state: 'live', word: 'Live.', words: '', age: '' };

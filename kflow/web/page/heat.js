@@ -3,7 +3,7 @@
 
 import { DOLLAR, top } from './book.js';
 import { colours, el, write, $ } from './dom.js';
-import { cents, contracts } from './format.js';
+import { cents, contracts, count } from './format.js';
 import { COLUMN_MS } from './history.js';
 
 const RIGHT = 52; // room for prices, px
@@ -14,6 +14,7 @@ const ROW_PX = 5; // the least height of a row that is told from its neighbours
 const STEPS = 8; // of colour; each is about three times the size of the one before
 const STEP_SIZES = [1, 3]; // 1, 3, 10, 30, …
 
+const short = (n) => (n < 1000 ? count(n) : `${count(n / 1000)}k`);
 const threshold = (step) => STEP_SIZES[step & 1] * 10 ** (step >> 1) * 100;
 
 export class Heat {
@@ -37,7 +38,7 @@ export class Heat {
     $('heat-in').onclick = () => this.zoom(-1);
     $('heat-out').onclick = () => this.zoom(1);
     this.plot.canvas.onpointermove = (event) => this.#read(event);
-    this.plot.canvas.onpointerleave = () => write($('heat-read'), '');
+    this.plot.canvas.onpointerleave = () => this.#unit();
   }
 
   zoom(by) {
@@ -53,8 +54,7 @@ export class Heat {
   }
 
   clear() {
-    this.#tick = 100;
-    this.#highest = STEPS - 1;
+    this.#drawn = null;
     this.#all = true;
   }
 
@@ -96,15 +96,19 @@ export class Heat {
     if (middle !== null && (this.#drawn === null || Math.abs(middle - this.#centre) > span * 0.3)) {
       this.#move(Math.round(middle / 100) * 100);
     }
-    for (const levels of [book.yes, book.no]) {
+    if (this.#grid(book, this.#tick) < this.#tick) this.#all = true;
+    if (this.#step(this.#largest(book)) > STEPS - 1) this.#all = true;
+  }
+
+  // The step of the prices in view, or `tick` where that is finer: at its ends a market may have finer steps.
+  #grid(book, tick) {
+    const reach = SPANS[this.#span] / 2;
+    for (const [levels, centre] of [[book.yes, this.#centre], [book.no, DOLLAR - this.#centre]]) {
       for (const [price] of levels) {
-        while (price % this.#tick) {
-          this.#tick = this.#tick === 100 ? 10 : 1;
-          this.#all = true;
-        }
+        while (price % tick && Math.abs(price - centre) <= reach) tick = tick === 100 ? 10 : 1;
       }
     }
-    if (this.#step(this.#largest(book)) > STEPS - 1) this.#all = true;
+    return tick;
   }
 
   #move(centre) {
@@ -153,7 +157,8 @@ export class Heat {
     const paper = numbers(named.paper);
     const ramp = (colour) =>
       Array.from({ length: STEPS }, (_, i) => {
-        const share = 0.1 + (0.9 * (i + 1)) / STEPS;
+        // Slowly at first, so that what is large stands out.
+        const share = 0.07 + 0.93 * (i / (STEPS - 1)) ** 1.5;
         return `rgb(${numbers(colour).map((c, k) => Math.round(paper[k] + (c - paper[k]) * share))})`;
       });
     this.colours = { ...named, bids: ramp(named.bid), asks: ramp(named.ask) };
@@ -165,7 +170,7 @@ export class Heat {
     this.#all = false;
     this.#scale();
     const { plot, width, height } = this;
-    plot.fillStyle = this.colours.paper;
+    plot.fillStyle = this.colours.wash;
     plot.fillRect(0, 0, width, height);
     const last = this.#history.last;
     this.#drawn = last;
@@ -181,15 +186,15 @@ export class Heat {
 
   // Rows that are high enough, and colours up to the largest size in view.
   #scale() {
-    const span = SPANS[this.#span];
-    const least = (ROW_PX * this.ratio * span) / this.height;
+    const { last } = this.#history;
+    const books = new Set();
+    for (let n = last; n !== null && n > last - this.width / this.pixel; n--) books.add(this.#history.at(n));
+    this.#tick = 100;
+    for (const book of books) if (book) this.#tick = this.#grid(book, this.#tick);
+    const least = (ROW_PX * this.ratio * SPANS[this.#span]) / this.height;
     this.#row = ROWS.find((row) => row >= least && row >= this.#tick) ?? ROWS.at(-1);
     let most = 0;
-    const { last } = this.#history;
-    for (let n = last; n !== null && n > last - this.width / this.pixel; n--) {
-      const book = this.#history.at(n);
-      if (book && book !== this.#history.at(n + 1)) most = Math.max(most, this.#largest(book));
-    }
+    for (const book of books) if (book) most = Math.max(most, this.#largest(book));
     this.#highest = STEPS - 1;
     while (most >= threshold(this.#highest + 1)) this.#highest++;
   }
@@ -198,8 +203,6 @@ export class Heat {
     const { plot, width, height } = this;
     const by = fresh * this.pixel;
     plot.drawImage(plot.canvas, by, 0, width - by, height, 0, 0, width - by, height);
-    plot.fillStyle = this.colours.paper;
-    plot.fillRect(width - by, 0, by, height);
     const before = this.#drawn;
     this.#drawn = this.#history.last;
     for (let n = before + 1; n <= this.#drawn; n++) this.#column(n);
@@ -223,6 +226,8 @@ export class Heat {
       this.#hatch(n, x);
       return;
     }
+    this.plot.fillStyle = this.colours.paper;
+    this.plot.fillRect(x, 0, this.pixel, this.height);
     this.#levels(x, this.#rows(book, false), this.colours.bids);
     this.#levels(x, this.#rows(book, true), this.colours.asks);
     const before = this.#history.at(n - 1);
@@ -339,9 +344,14 @@ export class Heat {
     $('heat-asks').replaceChildren(...swatches(this.colours.asks));
     // From the second step on: the first holds everything smaller.
     const from = this.#highest - STEPS + 2;
-    const labels = Array.from({ length: STEPS }, (_, i) => el('i', {}, i & 1 ? contracts(threshold(from + i - 1)) : ''));
+    const labels = Array.from({ length: STEPS }, (_, i) => el('i', {}, i & 1 ? short(threshold(from + i - 1) / 100) : ''));
     $('heat-sizes').replaceChildren(...labels);
-    write($('heat-unit'), `contracts in ${cents(this.#row)}¢`);
+    this.#unit();
+  }
+
+  // What a colour counts, where nobody points at one.
+  #unit() {
+    write($('heat-read'), `contracts within ${cents(this.#row)}¢`);
   }
 
   #read({ offsetX, offsetY }) {

@@ -65,7 +65,7 @@ export class Kill {
       if (answer.status !== 401) this.#token = token;
       const body = await answer.json().catch(() => ({}));
       if (answer.status === 202) this.#done(body);
-      else this.#failed(`${FAILED[answer.status] ?? `The recorder answered ${answer.status}.`} ${body.error ?? ''}`, body.hint);
+      else this.#failed(FAILED[answer.status] ?? `The recorder answered ${answer.status}.`, body);
     } catch (error) {
       this.#failed(`No answer came (${error.message}). Nobody knows whether the halt was written.`);
     }
@@ -81,8 +81,10 @@ export class Kill {
     $('kill-cancel').focus();
   }
 
-  #failed(words, hint) {
-    this.#say(words, 'bad', [text(hint), 'Do it without this page, now: run the command below on the machine that trades.']);
+  #failed(words, { error, hint } = {}) {
+    const told = [text(error), text(hint)].filter(Boolean).join(': ');
+    const other = 'Do it without this page, now: run the command below on the machine that trades.';
+    this.#say(words, 'bad', [told && `The recorder says: ${told}.`, other]);
   }
 
   #pending(busy) {

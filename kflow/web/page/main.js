@@ -5,7 +5,7 @@ import { Actor } from './actor.js';
 import { next } from './book.js';
 import { Charts } from './charts.js';
 import { condition, QUIET_MS } from './condition.js';
-import { $, announce, mark, write } from './dom.js';
+import { $, announce, mark, rename, write } from './dom.js';
 import { cents, duration } from './format.js';
 import { Heat } from './heat.js';
 import { History } from './history.js';
@@ -23,7 +23,9 @@ const known = {
   // When the book stopped being live, and whether we saw it happen.
   since: { at: 0, seen: false },
   link: { open: false, why: '', retryAt: 0, heard: null },
+  // The recorder's last word of itself and of the actor, and whether it may still be so.
   state: null,
+  told: false,
   // The recorder's clock less performance.now(), ms.
   offset: null,
 };
@@ -50,7 +52,8 @@ function choose(market) {
   ladder.clear();
   charts.show(market);
   markets.current(market);
-  write($('market'), market);
+  rename($('market'), market);
+  mark($('market'), 'title', market);
   document.title = `${market} · kflow`;
   // The market is in the address, so that it can be kept and shared. Nothing else ever is.
   window.history.replaceState(null, '', `#${encodeURIComponent(market)}`);
@@ -65,7 +68,7 @@ function opening() {
 
 function lost(why, retryAt) {
   Object.assign(known.link, { open: false, why, retryAt });
-  known.state = null;
+  known.told = false;
   dirty.state = dirty.condition = true;
   charts.add(Date.now(), null);
   if (document.body.dataset.state !== 'lost') lookForRecorder();
@@ -74,7 +77,9 @@ function lost(why, retryAt) {
 function hear(message, at) {
   const { link } = known;
   // The book stood as it was until this message, if we were listening all the while.
-  settle(at, link.open && at - link.heard <= QUIET_MS);
+  const heard = link.open && at - link.heard <= QUIET_MS;
+  settle(at, heard);
+  dirty.condition ||= !heard;
   link.heard = at;
   switch (message.type) {
     case 'hello':
@@ -95,7 +100,7 @@ function hear(message, at) {
       dirty.book = true;
       break;
     case 'state':
-      known.state = message;
+      Object.assign(known, { state: message, told: true });
       // The largest difference is that of the message that travelled least.
       known.offset = Math.max(known.offset ?? -Infinity, message.at_ms - at);
       charts.add(message.at_ms, message);
@@ -139,7 +144,7 @@ async function lookForRecorder() {
 }
 
 function paintCondition(now) {
-  const is = condition(now, known.link, known.book, known.since);
+  const is = condition(now, known.link, known.book, known.since, known.state?.recorder.connected);
   const was = document.body.dataset.state;
   mark(document.body, 'data-state', is.state);
   write($('state-word'), is.word);
@@ -153,10 +158,10 @@ function paintCondition(now) {
 }
 
 function paintState() {
-  const { state } = known;
-  recorder.paint(state?.recorder ?? null);
-  actor.paint(state?.actor ?? null);
-  if (state) markets.tell(state.markets, state.markets_left_out);
+  const { state, told } = known;
+  recorder.paint(state?.recorder ?? null, told);
+  actor.paint(state?.actor ?? null, told);
+  if (state && told) markets.tell(state.markets, state.markets_left_out);
   dirty.book = true;
 }
 
@@ -188,19 +193,20 @@ function frame() {
     if (!known.link.open || now - known.link.heard > QUIET_MS) settle(now, false);
     heat.paint(known.offset);
   }
-  if (tick || dirty.condition) {
-    dirty.condition = false;
-    paintCondition(now);
-  }
   if (dirty.state) {
     dirty.state = false;
     paintState();
     charts.paint();
   }
-  if (dirty.book && now - painted >= BOOK_MS) {
+  // Where the page is about to claim something else, the book that it claims it of comes first.
+  if (dirty.book && (dirty.condition || now - painted >= BOOK_MS)) {
     painted = now;
     dirty.book = false;
     paintBook(now);
+  }
+  if (tick || dirty.condition) {
+    dirty.condition = false;
+    paintCondition(now);
   }
 }
 

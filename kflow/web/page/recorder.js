@@ -8,11 +8,11 @@ const plural = (n, one, many) => `${count(n)} ${n === 1 ? one : many}`;
 export class Recorder {
   #said = null;
 
-  // `recorder`: as in the stream's `state`; null where it is not known.
-  paint(recorder) {
-    const words = recorder ? sentence(recorder) : 'Not known.';
+  // `recorder`: as in the stream's `state`, null before the first; `told`: it is not just the last that was heard.
+  paint(recorder, told) {
+    const words = told ? sentence(recorder) : recorder ? 'Not known now. What it told last:' : 'Not known.';
     write($('recorder-words'), words);
-    mark($('recorder-words'), 'data-level', recorder ? level(recorder) : 'unknown');
+    mark($('recorder-words'), 'data-level', told ? level(recorder) : 'unknown');
     if (this.#said !== null && this.#said !== words) announce(`Recorder: ${words}`);
     this.#said = words;
     problems($('recorder-problems'), recorder?.problems ?? []);

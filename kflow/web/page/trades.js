@@ -38,7 +38,7 @@ export class Trades {
       write(time, clock(at));
       write(priced, cents(price));
       write(sized, columned(size));
-      write(taker, missed ? `${count(missed)} more, not told` : (side ?? UNKNOWN));
+      write(taker, missed ? `${count(missed)} more, not told` : (side ? `bought ${side}` : UNKNOWN));
       this.body.prepend(row);
     }
     const any = this.#waiting.length > 0;
