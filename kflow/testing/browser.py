@@ -30,10 +30,13 @@ _LADDER: Final = """() => {
   return {state: document.body.dataset.state, market: root.dataset.market ?? null,
     version: root.dataset.version ?? null, rows: [...root.querySelectorAll('[data-price-e4]')].map(read)};
 }"""
-# Violations of the Content-Security-Policy, before any script of the page.
+# Before any script of the page: violations of the Content-Security-Policy, and how often another book was drawn.
 _WATCH: Final = """window.kflowViolations = [];
 document.addEventListener('securitypolicyviolation', (event) =>
-  window.kflowViolations.push(`${event.violatedDirective}: ${event.blockedURI}`));"""
+  window.kflowViolations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+window.kflowBooks = 0;
+new MutationObserver((all) => all.some((one) => one.target.id === 'ladder') && window.kflowBooks++)
+  .observe(document, {attributes: true, attributeFilter: ['data-version'], subtree: true});"""
 
 
 def chromium() -> str | None:
@@ -100,9 +103,10 @@ class Look:
         """What is drawn now."""
         return read(await self.page.evaluate(_LADDER))
 
-    async def frames(self) -> int:
-        """How many frames were drawn since the page was loaded."""
-        return int(await self.page.evaluate("window.kflowFrames"))
+    async def drawn(self) -> tuple[int, int, float]:
+        """Frames since the page was loaded, in how many of them another book was drawn, and ms since then."""
+        frames, books, ms = await self.page.evaluate("[window.kflowFrames, window.kflowBooks, performance.now()]")
+        return frames, books, ms
 
     async def calm(self, *, expected: str = "") -> None:
         """Nothing happened that must not; `expected`: a pattern of troubles that are none here."""
