@@ -114,19 +114,25 @@ def _for_eyes(item: dict[str, Any]) -> dict[str, Any]:
         "tables": render.size(item["table_bytes"]),
         "journal": render.size(item["journal_bytes"]),
         "per_million_deltas": render.size(item["bytes_per_million_deltas"]),
-        "copy": item["stands"],
+        "state": "pruned" if item["removed"] else item["state"],
+        "copy": item["copy"] and item["copy"].replace("_", " "),
     }
 
 
 def _totals(found: Sequence[SessionSize], prunable: Plan) -> dict[str, Any]:
     here = [one for one in found if one.rows]
+    goes = {one.session.id for one in prunable.going}
     return {
         "oldest": render.when(min((one.started_ns for one in here), default=None)),
         "newest": render.when(max((one.started_ns for one in here), default=None)),
         "journal_bytes": sum(one.journal_bytes or 0 for one in found),
-        "prune_sessions": [one.session.id for one in prunable.going],
+        "prune_sessions": sorted(goes),
         "prune_days_dropped": prunable.days,
-        "prune_table_bytes": prunable.freed_bytes,
+        "prune_freed_bytes": prunable.freed_bytes,
+        # Of rows that are deleted: PostgreSQL fills it again.
+        "prune_reusable_bytes": max(
+            0, sum(one.table_bytes for one in found if one.session in goes) - prunable.freed_bytes
+        ),
         "prune_journal_bytes": sum(one.journal_bytes for one in prunable.going),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -235,6 +236,7 @@ def serve(
     from kflow.exchange.serve import parse_speed
     from kflow.exchange.server import ExchangeOptions
     from kflow.replay import serve as running
+    from kflow.replay.tables import open_journal
     from kflow.store import postgres, sessions
     from kflow.wiring import database
 
@@ -249,9 +251,12 @@ def serve(
         users=users,
         rsa=key_type is serving.KeyType.RSA,
     )
-    with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
-        [found] = sessions.read_sessions(conn, [session])
-    with tempfile.TemporaryDirectory(prefix="kflow-replay-") as folder:
+    with ExitStack() as stack:
+        with database(load_settings(context)) as dsn, postgres.connect(dsn, autocommit=True) as conn:
+            [found] = sessions.read_sessions(conn, [session])
+            directory = stack.enter_context(open_journal(conn, found))
+        found = replace(found, journal_dir=str(directory))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kflow-replay-"))
         recording = Path(folder) / "frames.jsonl.gz"
         with render.progress("read", None, unit="frames") as advance:
             _, left_out = running.write_frames(found, recording, progress=advance)

@@ -42,7 +42,7 @@ class TableSize:
 class SessionSize:
     """What one session takes. `table_bytes`: its rows' share of each table and its indexes; None: unknown.
 
-    `journal_bytes` None: its journal is not on this machine. `stands`: its last step in the ledger.
+    `journal_bytes` None: its journal is not on this machine. `copy`: archived, backed_up, or None; `removed`: its rows.
     """
 
     session: int
@@ -52,7 +52,8 @@ class SessionSize:
     table_bytes: int
     journal_bytes: int | None
     bytes_per_million_deltas: int | None
-    stands: str | None
+    copy: str | None
+    removed: bool
 
 
 def table_sizes(conn: Connection) -> tuple[TableSize, ...]:
@@ -73,7 +74,7 @@ def session_sizes(
     for one in listed:
         counts = {kind: getattr(one, kind) for kind in STREAM}
         shares = [sizes[STREAM[kind]] * count // totals[kind] for kind, count in counts.items() if count]
-        standing = standings.get(one.session.id)
+        standing = standings.get(one.session.id, Standing(one.session.id))
         found.append(
             SessionSize(
                 session=one.session.id,
@@ -83,7 +84,8 @@ def session_sizes(
                 table_bytes=sum(shares),
                 journal_bytes=_journal_bytes(Path(one.session.journal_dir)),
                 bytes_per_million_deltas=sum(shares) * 10**6 // one.deltas if one.deltas else None,
-                stands=standing.steps[-1].step if standing and standing.steps else None,
+                copy=standing.copies[0].step if standing.copies else None,
+                removed=standing.removed,
             )
         )
     return found

@@ -112,7 +112,9 @@ def test_a_session_goes_into_an_archive_and_comes_back(kflow: Kflow, recorded: D
     asked = kflow("db", "prune", "--keep", "30d", DATABASE_URL=url)
     assert asked.code == 2
     assert "--yes" in asked.err
-    assert kflow("db", "stats", "--json", DATABASE_URL=url).json["prune_sessions"] == [1]
+    stats = kflow("db", "stats", "--json", DATABASE_URL=url).json
+    assert (stats["prune_sessions"], stats["sessions"][0]["copy"]) == ([1], "archived")
+    assert stats["prune_journal_bytes"] == stats["sessions"][0]["journal_bytes"] > 0
     gone = kflow("db", "prune", "--before", "2026-01-01", "--yes", "--json", DATABASE_URL=url)
     assert (gone.code, gone.json["pruned"]) == (0, [1])
     assert not (tmp_path / "data" / "journal" / "1").exists()
