@@ -15,7 +15,7 @@ from kflow.units import Price, Size, format_price, format_size
 
 TRADES_COLUMNS: Final = 28
 MARKETS_COLUMNS: Final = 44
-_LAST_COLUMNS: Final = 52  # with the last trade of each market
+_LAST_COLUMNS: Final = 56  # with the last trade of each market
 _TICKS: Final = "▁▂▃▄▅▆▇█"
 
 
