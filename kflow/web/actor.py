@@ -212,7 +212,7 @@ METRICS: Final[tuple[Metric[ActorService], ...]] = (
            _beat(lambda b: None if b.holdings.cash is None else b.holdings.cash / 1e6)),
     Metric("kflow_reconciled_timestamp_seconds", "gauge",
            "Unix time of the last comparison with the venue; absent before the first.",
-           _beat(lambda b: None if b.reconciled_us is None else b.reconciled_us / 1e6)),
+           _beat(lambda b: b.reconciled_us / 1e6 if b.reconciled_us else None)),
     Metric("kflow_db_connected", "gauge", "1 while there is a connection to the database.",
            _beat(lambda b: b.records["connected"])),
     Metric("kflow_db_waiting_rows", "gauge", "Rows that are not stored yet.", _beat(lambda b: b.records["waiting"])),

@@ -14,7 +14,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,15 +166,13 @@ def test_the_services_are_as_the_compose_specification_has_them() -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def image() -> Iterator[Path]:
     """What the build stage makes, made by its own commands: /opt/kflow of the image is `opt/kflow` of this folder."""
     python = next((path for path in (sys.executable, "/usr/bin/python3") if _serves_others(path)), None)
     if python is None:
         pytest.skip(f"no Python {sys.version_info[0]}.{sys.version_info[1]} here that another user can run")
-    place = tmp_path_factory.mktemp("image")
-    for folder in (place, *place.parents):
-        if folder == place or folder.name.startswith("pytest-"):
-            folder.chmod(0o755)
+    place = Path(tempfile.mkdtemp(prefix="kflow-image-"))  # pytest's own folders are closed to others
+    place.chmod(0o755)
     source = place / "src"
     source.mkdir()
     for line in of("COPY"):
@@ -245,29 +244,31 @@ class TestWhatTheImageStarts:
         )
 
     def run(self, image: Path, *words: str, code: int = 0, **more: str) -> str:
-        process = self.start(image, *words, **more)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        with self.start(image, *words, **more) as process:
+            out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == code, out + err
         return out + err
 
+    def well(self, image: Path, check: list[str]) -> int:
+        with self.start(image, *check, KFLOW__WEB__PORT="18771") as asking:
+            asking.communicate(timeout=PATIENCE_S)
+        return asking.returncode
+
     def test_it_records_with_its_own_database_and_tells_that_it_is_well(self, image: Path) -> None:
         self.run(image, "doctor", code=0)
-        ingest = self.start(image, *json.loads(of("CMD")[0]), KFLOW__WEB__PORT="18771")
-        try:
-            assert ingest.stderr is not None
-            assert any("/rl/health" in line for line in ingest.stderr)
-            threading.Thread(target=ingest.stderr.read, daemon=True).start()
-            check = json.loads(of("HEALTHCHECK")[0].partition("CMD ")[2])[1:]
-            for _ in range(30):
-                well = self.start(image, *check, KFLOW__WEB__PORT="18771")
-                if well.wait(PATIENCE_S) == 0:
-                    break
-            assert well.returncode == 0
-            ingest.terminate()
-            assert ingest.wait(PATIENCE_S) == 0
-        finally:
-            ingest.kill()
-            ingest.wait()
+        check = json.loads(of("HEALTHCHECK")[0].partition("CMD ")[2])[1:]
+        with self.start(image, *json.loads(of("CMD")[0]), KFLOW__WEB__PORT="18771") as ingest:
+            try:
+                assert ingest.stderr is not None
+                assert any("/rl/health" in line for line in ingest.stderr)
+                deadline = time.monotonic() + PATIENCE_S
+                while self.well(image, check) != 0:  # as Docker asks, until it is
+                    assert time.monotonic() < deadline
+                ingest.terminate()
+                ingest.communicate(timeout=PATIENCE_S)
+                assert ingest.returncode == 0
+            finally:
+                ingest.kill()
         said = self.run(image, "replay", "verify", "--session", "1", "--json")
         assert '"equal": true' in said
 

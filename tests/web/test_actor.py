@@ -182,8 +182,9 @@ async def test_metrics_are_those_of_the_actor(living: Living) -> None:
     assert samples["process_start_time_seconds"] == {"": 1_700_000_000}
 
 
-async def test_the_unknown_is_absent(living: Living) -> None:
-    living.reconciliation.us = None
+@pytest.mark.parametrize("us", [None, 0])  # a paper venue knows no time before its first event
+async def test_the_unknown_is_absent(living: Living, us: int | None) -> None:
+    living.reconciliation.us = us
     async with asking(service(living)) as http:
         _, samples = parsed((await http.get("/metrics")).text)
     assert "kflow_order_latency_seconds" not in samples
