@@ -183,7 +183,7 @@ def _bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], No
         TextColumn("{task.fields[done]}"),
     )
     with Progress(*columns, console=console.console(sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=total, done=f"0 {unit}")
+        task = bar.add_task(what, total=total, done=pace(0, total, unit, 0).partition(" (")[0])
         done = 0
 
         def advance(amount: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from kflow.store.known import known
 from kflow.testing.postgres import Database
 from kflow.testing.process import Shell
 from kflow.testing.venue import LocalVenueProcess
@@ -61,6 +62,11 @@ def test_without_a_market_a_local_exchange_records_its_event(recorder: Shell) ->
     done = recorder.run("ingest", "--duration", 1)
     assert done.code == 0
     assert "no market is named: recording INXD-25JAN03" in done.err
+    [remembered] = known(recorder.folder / "data")  # for completion
+    assert (remembered.number, {ticker.partition("-B")[0] for ticker in remembered.markets} >= {"INXD-25JAN03"}) == (
+        1,
+        True,
+    )
 
 
 def test_a_writer_that_dies_is_told_of_at_once_and_nothing_is_lost(recorder: Shell, database: Database) -> None:
