@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,11 @@ import typer
 
 import kflow
 from kflow.cli import render
-from kflow.cli.console import styled
+from kflow.cli.console import styled, width
 
 # What a folder of ours is known by; beside it what the last run came to.
 MARK: Final = "kflow-demo.json"
 LOG: Final = "demo.log"
-_INDENT: Final = " " * 10
 _SETTINGS: Final = """\
 # Settings of what kflow demo left here. They hold for every kflow that is run in this folder.
 
@@ -83,11 +83,12 @@ class _Run:
         self._hello(overriding())
         taken: list[dict[str, Any]] = []
         with Errands(self._folder, LOG) as errands:
-            tour = Tour(errands, QUICK if self._quick else FULL, lambda text: render.note(_INDENT + text))
+            tour = Tour(errands, QUICK if self._quick else FULL)
             for number, step in enumerate(tour.steps, 1):
                 since = time.monotonic()
                 render.note("")
-                render.note(_bold(f"{number}/{len(tour.steps)} {step.name}") + f": {step.about}")
+                name = f"{number}/{len(tour.steps)} {step.name}"
+                render.note(_wrapped(f"{name}: {step.about}").replace(name, styled(name, sys.stderr, bold=True), 1))
                 came = step.run()
                 commands, errands.shown = errands.shown, []
                 seconds = round(time.monotonic() - since, 1)
@@ -95,6 +96,7 @@ class _Run:
                 taken.append({"step": step.name, "seconds": seconds, "result": list(came.sentences),
                               "figures": dict(came.figures), "commands": commands})  # fmt: skip
             page = tour.page
+        render.note("")
         return {
             "kflow": kflow.__version__,
             "folder": str(self._shown),
@@ -115,16 +117,19 @@ class _Run:
 
     @staticmethod
     def _told(sentences: Sequence[str], commands: Sequence[str], seconds: float) -> None:
-        first, *more = sentences
-        render.note(f"{seconds:>6.1f} s  {first}")
-        for sentence in more:
-            render.note(f"{_INDENT}{sentence}")
-        for command in commands:
-            render.note(_INDENT + styled(f"$ {command}", sys.stderr, fg="cyan"))
+        from kflow.cli.tour import INDENT
+
+        render.note(f"{seconds:>6.1f} s  " + "\n".join(_wrapped(text, INDENT) for text in sentences)[len(INDENT) :])
+        for command in commands:  # not wrapped: they are copied
+            render.note(INDENT + styled(f"$ {command}", sys.stderr, fg="cyan"))
 
 
-def _bold(text: str) -> str:
-    return styled(text, sys.stderr, bold=True)
+def _wrapped(text: str, indent: str = "") -> str:
+    """As wide as the terminal, where there is one."""
+    return textwrap.fill(
+        text, min(width(sys.stderr), 120), initial_indent=indent, subsequent_indent=indent or " " * 4,
+        break_long_words=False, break_on_hyphens=False,
+    ) if sys.stderr.isatty() else indent + text  # fmt: skip
 
 
 def _taken(out: Path) -> Path:
@@ -187,10 +192,8 @@ def _bytes(folder: Path) -> int:
 
 
 def _summary(whole: Mapping[str, Any]) -> None:
-    lines = [f"{whole['seconds']:.0f} s in all; {whole['folder']} takes {render.size(whole['bytes'])} of disk"]
-    for step in whole["steps"]:
-        first, *more = step["result"]
-        lines += [f"{step['step']:<8} {step['seconds']:>6.1f} s  {first}", *(f"{' ' * 19}{line}" for line in more)]
+    each = ", ".join(f"{step['step']} {step['seconds']:.0f}" for step in whole["steps"])
+    lines = [f"{whole['seconds']:.0f} s in all ({each}); {whole['folder']} takes {render.size(whole['bytes'])} of disk"]
     lines += [f"report: {whole['report']}", "", f"What now? cd {shlex.quote(whole['folder'])}, then:"]
     lines += [f"  {command:<38} # {why}" for command, why in _NEXT]
     render.text("\n".join(lines))

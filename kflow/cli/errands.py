@@ -142,6 +142,7 @@ class Errands:
         self.log = folder / log
         self._log = self.log.open("a", encoding="utf-8")
         self._begun: list[Errand] = []
+        self._line = _Line()
 
     def run(self, *words: str, what: str, data: bool = True, hear: Hear | None = None) -> Errand:
         """One command to its end; `what` is said meanwhile. It may have failed: see `result`."""
@@ -174,7 +175,8 @@ class Errands:
     ) -> None:
         """Until something is so, or so much time is over, with a sign of life."""
         began = told = time.monotonic()
-        with _Line() as line:
+        with _Line() as self._line:
+            line = self._line
             while not over() and (now := time.monotonic()) - began < seconds:
                 words = " · ".join(filter(None, (what, duration(now - began), last())))
                 line.show(words)
@@ -182,6 +184,10 @@ class Errands:
                     told = now
                     line.tell(f"        … {words}")
                 time.sleep(_LOOK_S)
+
+    def say(self, text: str) -> None:
+        """Say something while another thread shows that it waits: above that."""
+        self._line.above(text)
 
     def _start(self, words: tuple[str, ...], arguments: list[str], hear: Hear | None) -> Errand:
         out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - read when it has ended
@@ -232,17 +238,25 @@ class _Line:
         from rich.status import Status
 
         drawn = drawable(sys.stderr) and logging.getLogger("kflow").isEnabledFor(logging.INFO)
-        self._status = Status("", console=console(sys.stderr)) if drawn else None
+        self._status = Status("", console=console(sys.stderr), refresh_per_second=4) if drawn else None
 
     def show(self, text: str) -> None:
         if self._status is not None:
             from rich.text import Text
 
-            self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
+            shown = Text(text)
+            shown.truncate(max(1, self._status.console.width - 3), overflow="ellipsis")  # beside the spinner
+            self._status.update(shown)
 
     def tell(self, text: str) -> None:
         if self._status is None:
             note(text)
+
+    def above(self, text: str) -> None:
+        if self._status is None:
+            note(text)
+        else:
+            self._status.console.print(text, markup=False, soft_wrap=True)
 
     def __enter__(self) -> _Line:
         if self._status is not None:

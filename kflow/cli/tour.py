@@ -19,6 +19,7 @@ MARKET: Final = "INXD-25JAN03"
 # Where kflow.toml says that it all lies, in the demo's folder.
 DATA: Final = "data"
 MODEL: Final = "demo"
+INDENT: Final = " " * 10  # of what a step says
 _BY_HAND: Final = "join"
 # The actor ends by itself after so long; the demo is over sooner, and ends it as Ctrl-C does.
 _PAPER_S: Final = 60
@@ -69,9 +70,8 @@ class Step(NamedTuple):
 class Tour:
     """The steps in order, each on what those before it left."""
 
-    def __init__(self, errands: Errands, scale: Scale, tell: Callable[[str], None]) -> None:
-        """`tell` is told what a person should know while a step goes on."""
-        self._errands, self._scale, self._tell = errands, scale, tell
+    def __init__(self, errands: Errands, scale: Scale) -> None:
+        self._errands, self._scale = errands, scale
         self._began = time.monotonic()
         self._session = "1"
         self._trained = False
@@ -85,7 +85,7 @@ class Tour:
                  self.record),
             Step("verify", "every book is rebuilt from the tables and from the journal, and compared", self.verify),
             Step("simulate", "what would orders of 10 contracts that join the best bid have got there?", self.simulate),
-            Step("train", "a policy learns to quote, in a world with a spread to be earned: on the exchange's markets"
+            Step("train", "a policy learns to quote, in a world with a spread to be earned; on the exchange's markets"
                  " nobody earns but by being quicker", self.train),
             Step("evaluate", "what is it worth on markets that it never saw, beside policies written by hand?",
                  self.evaluate),
@@ -115,7 +115,7 @@ class Tour:
     def _address(self, line: str) -> None:
         """The recorder says where it can be looked at."""
         if line.startswith("look at "):
-            self._tell(f"to be looked at meanwhile: {line.removeprefix('look at ')}")
+            self._errands.say(f"{INDENT}to be looked at meanwhile: {line.removeprefix('look at ')}")
 
     def verify(self) -> Came:
         told = self._errands.run("replay", "verify", "--session", self._session, what="rebuilding every book").result
@@ -256,9 +256,9 @@ def _simulated(figures: Mapping[str, Any]) -> list[str]:
     low, high = 100 * min(shares), 100 * max(shares)
     share = f"{low:.1f} %" if high - low < 0.05 else f"{low:.1f} to {high:.1f} %"
     ahead = figures["ahead_contracts"]
-    waited = "" if ahead is None else f"; half of them wait behind {ahead:,.0f} contracts or more"
+    waited = "" if ahead is None else f"; half wait behind {ahead:,.0f} contracts or more"
     within = f"of {figures['orders']} orders {share} are filled within {figures['horizon_s']} s"
-    return [f"{within}, whoever cancels in the queue{waited}"]
+    return [f"{within}, whoever cancels{waited}"]
 
 
 def _learnt(figures: Mapping[str, Any]) -> list[str]:

@@ -64,9 +64,9 @@ class Terminal:
         self.seen += data.decode("utf-8", "replace")
         self._news.set()
 
-    async def until(self, *texts: str) -> None:
+    async def until(self, *texts: str, within_s: float = WITHIN_S) -> None:
         """Wait until all of these were drawn."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             while not all(text in self.seen for text in texts):
                 await self._news.wait()
                 self._news.clear()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kflow.store.cluster import Cluster
 from kflow.testing.process import Outcome, Shell
+from kflow.testing.terminal import Terminal
 from tests.cli.conftest import Kflow, refused
 
 STEPS = ("record", "verify", "simulate", "train", "evaluate", "paper", "report")
@@ -145,3 +149,72 @@ def test_whoever_stops_it_leaves_nothing_running(tmp_path: Path, number: signal.
     assert "nothing is left running" in done.err
     assert running_in(tmp_path / "kflow-demo") == []
     assert Cluster.of(tmp_path / "kflow-demo" / "data" / "database").postmaster() is None
+
+
+@pytest.mark.slow
+def test_every_command_that_was_shown_works_afterwards(shown: tuple[Path, Outcome]) -> None:
+    """In their order, each as it was shown: what is trained again is a version of its own."""
+    folder, done = shown
+    commands = [command for step in done.json["steps"] for command in step["commands"]]
+    (trades,) = [command for command in commands if " actor run " in command]
+    for command in commands[: commands.index(trades)]:
+        again = typed(command, folder)
+        assert again.returncode == 0, f"{command}\n{again.stderr}"
+    shell = Shell(folder)
+    words = shlex.split(trades)[1:]
+    environ = {"KFLOW_DATA_DIR": str(folder / "data")}
+    with shell.start(*words, **environ) as actor:
+        actor.wait_for("run ")
+        for command in commands[commands.index(trades) + 1 :]:
+            again = typed(command, folder)
+            assert again.returncode == 0, f"{command}\n{again.stderr}"
+        actor.wait_for("halted: kflow kill")
+        actor.signal(signal.SIGTERM)
+        assert actor.end().code == 0
+
+
+@pytest.mark.slow
+def test_again_it_adds_to_its_folder(shown: tuple[Path, Outcome]) -> None:
+    folder, before = shown
+    again = demo(folder.parent, "--quick", "--json")
+    assert again.code == 0, again.err
+    sessions = [run.json["steps"][0]["figures"]["session"] for run in (before, again)]
+    assert sessions[1] > sessions[0]
+    listed = typed(f"{shlex.quote(sys.executable)} -m kflow sessions ls --json", folder)
+    assert {one["session"] for one in json.loads(listed.stdout)["sessions"]} >= set(sessions)
+
+
+@pytest.mark.slow
+def test_without_the_packages_of_training_a_policy_written_by_hand_goes_on(tmp_path: Path) -> None:
+    """Where only the core is installed; it is said, with what to install."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    names = ("gymnasium", "sb3_contrib", "stable_baselines3", "tensorboard", "torch")
+    (hidden / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({names!r}))\n")
+    done = demo(tmp_path, "--quick", "--json", PYTHONPATH=str(hidden))
+    assert done.code == 0, done.err
+    assert "gymnasium is not installed: pip install 'kflow[train]'" in done.err
+    figures = {step["step"]: step["figures"] for step in done.json["steps"]}
+    assert figures["train"]["missing"] == "gymnasium"
+    assert "join" in figures["evaluate"]["profit_per_event"]
+    assert figures["paper"]["strategy"] == "hardcoded:join"
+    assert figures["paper"]["kill"]["open_orders_after"] == 0
+
+
+@pytest.mark.slow
+async def test_on_a_display_the_report_is_opened_and_the_whole_takes_three_minutes(tmp_path: Path) -> None:
+    """The whole demo on a terminal, with a browser that notes what it is shown."""
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {shlex.quote(str(opened))}\n')
+    browser.chmod(0o755)
+    environment = {"DISPLAY": ":7", "BROWSER": str(browser), "CI": "", "KFLOW_DATA_DIR": str(tmp_path / "unused")}
+    async with Terminal() as terminal:
+        terminal.run("demo", "--out", str(tmp_path / "all"), environment=environment)
+        terminal.read()
+        await terminal.until("opened ", within_s=2 * PATIENCE_S)
+        assert await terminal.ended() == 0, terminal.seen
+    whole = json.loads((tmp_path / "all" / "kflow-demo.json").read_text())
+    assert whole["seconds"] < 180, [(step["step"], step["seconds"]) for step in whole["steps"]]
+    assert opened.read_text().strip() == (tmp_path / "all" / whole["steps"][6]["figures"]["page"]).as_uri()
+    assert "gains more than hold" in whole["steps"][4]["figures"]["sentence"]
