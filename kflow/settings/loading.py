@@ -74,7 +74,7 @@ def _from_file(known: Mapping[str, Declaration], path: Path | None) -> Iterator[
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(f"{path} cannot be read: {why}", hint="check the path and its mode") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}", hint="see docs/settings.md for an example") from None
+        raise ConfigError(f"{path} is not TOML: {error}", hint="kflow init -o - shows what one looks like") from None
     for group, values in table.items():
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {group} stands outside of a group", hint="write [group] above it")
