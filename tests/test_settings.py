@@ -137,7 +137,7 @@ def test_a_misfit_of_the_environment_is_refused(environ: dict[str, str], message
         ("[recorder]\nbatch_rows = true\n", "recorder.batch_rows cannot be True", "whole number"),
         ("[recorder]\nbatch_rows = 1.0\n", "recorder.batch_rows cannot be 1.0", "whole number"),
         ("[selection]\nmarkets = [1]\n", "selection.markets cannot be (1,)", "list of texts"),
-        ("[web\n", "is not TOML", "docs/settings.md"),
+        ("[web\n", "is not TOML", "kflow init -o -"),
         ("[database]\nurl = 17\n", "database.url cannot be ***", "text"),
     ],
 )
