@@ -240,8 +240,8 @@ def _verdict(result: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def figures(samples: np.ndarray[Any, Any], chosen: list[Stretch]) -> dict[str, Any]:
-    """Of all chunks in some stretches: µs to handle a message, and how much later than the fastest of its stretch one
-    was handled after its stamp, ms: what a loop that is busy with clients adds, and whatever else there is on the way."""
+    """Of all chunks in some stretches: µs to handle a message, and by how many ms more than the fastest of its stretch
+    one was handled after its stamp: what a loop that is busy with clients adds, and all else on the way."""
     parts = [samples[(samples[:, 0] >= one.began_s) & (samples[:, 0] < one.ended_s)] for one in chosen]
     rows = np.concatenate(parts)
     later_ms = np.concatenate([part[:, 3][part[:, 3] > 0] - part[:, 3][part[:, 3] > 0].min() for part in parts])

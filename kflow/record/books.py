@@ -40,6 +40,8 @@ class Subscription:
         with self._lock:
             self._changed.update(relevant)
             waiter = self._waiter
+        if self._news.is_set():
+            return  # the reader was told, and has not looked since: it will find this, too
         self._news.set()
         if waiter is not None:
             loop, event = waiter
