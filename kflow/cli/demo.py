@@ -193,7 +193,7 @@ def _bytes(folder: Path) -> int:
 
 def _summary(whole: Mapping[str, Any]) -> None:
     each = ", ".join(f"{step['step']} {step['seconds']:.0f}" for step in whole["steps"])
-    lines = [f"{whole['seconds']:.0f} s in all ({each}); {whole['folder']} takes {render.size(whole['bytes'])} of disk"]
+    lines = [f"{whole['seconds']:.0f} s in all ({each}); {render.size(whole['bytes'])} in {whole['folder']}"]
     lines += [f"report: {whole['report']}", "", f"What now? cd {shlex.quote(whole['folder'])}, then:"]
     lines += [f"  {command:<38} # {why}" for command, why in _NEXT]
     render.text("\n".join(lines))

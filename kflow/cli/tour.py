@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -38,18 +39,18 @@ class Scale:
 
     def train(self, passed_s: float) -> int:
         """Decisions to train for when so many seconds of the demo are over."""
-        return next((count for until_s, count in self.decisions if passed_s < until_s), self.decisions[-1][1])
+        return next(count for until_s, count in self.decisions if passed_s < until_s)
 
 
-# Where nothing has to be compiled, or two cores do nothing else, the first of the decisions are taken.
+# A machine on which much time has passed by then is slow, or had to compile: what is left has to fit three minutes.
 FULL: Final = Scale(
     record_s=20,
-    decisions=((70, 400_000), (100, 200_000), (130, 80_000)),
+    decisions=((60, 600_000), (90, 200_000), (110, 80_000), (math.inf, 30_000)),
     markets=24,
     horizon_s=5,
     kill_s=10,
 )
-QUICK: Final = Scale(record_s=3, decisions=((600, 16_000),), markets=6, horizon_s=1, kill_s=2)
+QUICK: Final = Scale(record_s=3, decisions=((math.inf, 16_000),), markets=6, horizon_s=1, kill_s=2)
 
 
 class Came(NamedTuple):
