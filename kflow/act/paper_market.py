@@ -15,12 +15,14 @@ import numpy as np
 
 from kflow.act.paper_tape import Event
 from kflow.errors import DataError
+from kflow.market.fees import FeeSchedule
 from kflow.market.grid import Grid
 from kflow.sim import kernel
 from kflow.sim.accounts import Limits, new_accounts
-from kflow.sim.fills import Assumptions
+from kflow.sim.assume import parse_latency
+from kflow.sim.fills import Assumptions, model_named
 from kflow.sim.orders import Moment, moment
-from kflow.sim.tape import LEVEL_LIMIT
+from kflow.sim.tape import ADD, CANCEL, LEVEL_LIMIT, PRINT, TRADE
 from kflow.units import DOLLAR, Money, Size
 
 _LAST_OF_ITS_US: Final = 8
@@ -254,3 +256,27 @@ class PaperMarket:
     def _set(self, **fields: int) -> None:
         for name, value in fields.items():
             self._state.account[0, getattr(kernel, name)] = value
+
+
+def warm(fills: str, latency: str) -> None:
+    """Compile whatever a market of such assumptions runs, where that is not on disk yet.
+
+    It takes a third of a minute, in which an actor could keep no lease: so it is done before there is one. Raises
+    UsageError for assumptions that there are not.
+    """
+    fees = FeeSchedule.parse("quadratic", 1)
+    assumptions = Assumptions(model=model_named(fills), latency=parse_latency(latency), fees=fees)
+    grid = Grid.parse([{"start": "0.0100", "end": "0.9900", "step": "0.0100"}])
+    one = PaperMarket(grid, assumptions, Pool(1_000_000_000), seed=0, number=0)
+    bids, asks = [1_000 * (column < 40) for column in range(99)], [1_000 * (column > 60) for column in range(99)]
+    one.begin(1_000_000, bids, asks)
+    resting, _ = (
+        one.place(side, 39, 100, immediate=side == 1, reduce_only=False, expires_us=9_000_000) for side in (0, 1)
+    )
+    one.give([Event(2_000_000, kind, 0, 39, 500) for kind in (ADD, CANCEL, TRADE, PRINT)])
+    one.run(2_500_000)
+    one.renewal_us(resting)
+    one.cancel(resting)
+    one.run(8_000_000)
+    one.settle(int(DOLLAR))
+    one.end()

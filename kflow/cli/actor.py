@@ -71,6 +71,8 @@ def run(
     _confirm(settings, live, yes_live)
     bundle = _bundle(settings, model)
     options = trading.Options(bundle=bundle, fills=fills, latency=latency, cash=round(cash * 1e6))
+    if settings.actor.venue == "paper":
+        _compile(supervisor, fills, latency)
     report = asyncio.run(_until_stopped(settings, options, duration, supervisor))
     told: dict[str, Any] = {**asdict(report), "profit": report.profit / 1e6}
     render.record(told, form=form)
@@ -212,6 +214,14 @@ def _bundle(settings: Settings, model: str | None) -> Bundle | None:
     with database(settings) as dsn, postgres.connect(dsn, autocommit=True) as conn:
         found = registry.get(conn, name)
         return registry.load(data_dir(settings), found, schema=SCHEMA)
+
+
+def _compile(supervisor: Supervisor, fills: str, latency: str) -> None:
+    """Have the simulator ready before orders, feed and lease wait for it."""
+    from kflow.act.paper_market import warm
+
+    supervisor.say("compiling the simulator, where it is not on disk yet")
+    warm(fills, latency)
 
 
 async def _until_stopped(settings: Settings, options: Any, duration: float | None, supervisor: Supervisor) -> Any:
