@@ -21,7 +21,7 @@ from tests.cli.conftest import keyed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LOOKS, SHARED = 30, 5  # versions that are looked at in each market; those of which a second client must know
+LOOKS, SHARED = 20, 5  # versions that are looked at in each market; those of which a second client must know
 Sides = tuple[dict[int, int], dict[int, int]]
 
 
