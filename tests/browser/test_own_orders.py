@@ -1,4 +1,4 @@
-"""Own orders in the ladder are those that the exchange has of us: actor, recorder, exchange and page are real."""
+"""Own orders in the ladder are those that the exchange has, until the page halts the actor: all of it is real."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
+from kflow.act.standing import Standing
 from kflow.market.events import Side
 from kflow.testing.actor import Ground, field
 from kflow.testing.browser import Look
@@ -67,7 +69,19 @@ async def agrees(look: Look, truth: Truth, market: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_own_orders_are_those_that_the_exchange_has(tmp_path: Path, database: Database, look_at: Any) -> None:
+async def kill(look: Look, token: str) -> None:
+    """As a person does."""
+    await look.page.click("#kill-open")
+    await look.page.fill("#kill-token", token)
+    await look.page.fill("#kill-reason", "a drill")
+    await look.page.click("#kill-send")
+    await expect(look.page.locator("#kill-result")).to_contain_text("Halted")
+    await look.page.keyboard.press("Escape")
+
+
+async def test_own_orders_are_those_that_the_exchange_has_until_they_are_killed(
+    tmp_path: Path, database: Database, look_at: Any
+) -> None:
     quoting = {"strategy": "hardcoded:join", "preset": "quiet", "seed": 11}
     async with field(tmp_path, database.dsn, **quoting) as ground:  # type: ignore[arg-type]
         keys = {"KALSHI_API_KEY_ID": ground.exchange.key_id}
@@ -83,6 +97,12 @@ async def test_own_orders_are_those_that_the_exchange_has(tmp_path: Path, databa
                 await look.is_("live")
                 for market in ground.actor.actor.seats:
                     await agrees(look, truth, market)
+                await kill(look, (tmp_path / "data" / "web-token").read_text().strip())
+                assert ground.standing.now().overall.standing is Standing.HALTED
+                # The recorder has no key: it is the actor that reads the halt, and cancels.
+                await ground.until(lambda: not ground.account.open_count, "nothing of ours to rest", 10)
+                await expect(look.page.locator("#orders-none")).to_be_visible()
+                assert (await look.ladder()).own == {}
                 await look.calm()
         watching.cancel()
         await ground.stop()
