@@ -180,7 +180,7 @@ class Feed:
                 connection.transport.abort()
 
         try:
-            connection.deliver_to(receive)
+            connection.deliver_to(receive, self._clock)
             self._send_commands(connection, protocol)
             reason = await self._watch(connection, protocol)
         except asyncio.CancelledError:

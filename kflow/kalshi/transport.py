@@ -7,13 +7,13 @@ needs none of it. Control frames, the handshake and whatever is unusual still go
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import CloseCode
 
+from kflow.clock import Clock, SystemClock
 from kflow.errors import VenueError
 
 # (frames, wall_ns, mono_ns): frames in order, stamped when the chunk was read.
@@ -31,14 +31,18 @@ class FastConnection(ClientConnection):
     """Delivers the complete data frames of each chunk to `handler`, once `deliver_to` was called."""
 
     _handler: ChunkHandler | None = None
+    _clock: Clock = SystemClock()
     # Any byte came since the owner last cleared it.
     heard: bool = False
     # Size that a frame announced when it was over the limit; the connection is then given up.
     oversized: int | None = None
     max_frame_bytes: int = MAX_FRAME_BYTES
 
-    def deliver_to(self, handler: ChunkHandler) -> None:
-        """From now on frames go to `handler`, which must not raise. Call it before anything is subscribed."""
+    def deliver_to(self, handler: ChunkHandler, clock: Clock | None = None) -> None:
+        """From now on frames go to `handler`, which must not raise. Call it before anything is subscribed.
+
+        `clock` stamps them, else the machine's.
+        """
         if self.protocol.reader.buffer:  # half a frame already lies in the library's parser
             raise VenueError("the venue sent data before it was asked", hint="kflow reconnects by itself")
         # Bytes of a frame that is not complete, and how many it needs.
@@ -46,6 +50,8 @@ class FastConnection(ClientConnection):
         self._need = 0
         # Payloads of a message in several frames.
         self._fragments: list[bytes] = []
+        if clock is not None:
+            self._clock = clock
         self._handler = handler
 
     def data_received(self, data: bytes) -> None:
@@ -54,7 +60,7 @@ class FastConnection(ClientConnection):
         if handler is None:
             super().data_received(data)
             return
-        wall_ns, mono_ns = time.time_ns(), time.monotonic_ns()
+        wall_ns, mono_ns = self._clock.wall_ns(), self._clock.mono_ns()
         if self._tail:
             self._tail += data
             if len(self._tail) < self._need:
