@@ -32,7 +32,7 @@ from kflow.market.events import Side
 from kflow.testing.actor import LIMITS, Ground, Restless, field
 from kflow.testing.fast import FastClock
 from kflow.testing.postgres import Database
-from kflow.units import DOLLAR, Price, Size
+from kflow.units import Size
 
 from .conftest import Report
 
