@@ -35,8 +35,8 @@ $(FULL): $(READY) requirements-train.lock
 
 setup: $(FULL) ## install everything, training and sweeps too
 
-demo: $(READY) ## record a synthetic market, prove the copy equal, simulate on it: no keys, no network
-	$(BIN)/python examples/record_and_replay.py
+demo: $(READY) ## everything once, kept in kflow-demo: no keys, no network; after make setup it trains too
+	$(BIN)/kflow demo
 
 test: $(FULL) ## lint, types and all tests but the slow ones
 	@$(BIN)/python -m kflow.testing.warm & compiled=$$!; \
