@@ -130,14 +130,8 @@ def test_two_at_once_are_one_too_many(kflow: Kflow, tmp_path: Path) -> None:
         refused(kflow("demo"), 8, "another kflow demo runs", "--out")
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_whoever_stops_it_leaves_nothing_running(tmp_path: Path, number: signal.Signals, code: int) -> None:
     shell = Shell(tmp_path)
     with shell.start("demo", "--quick") as running:
