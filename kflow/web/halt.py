@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kflow.act.pulse import DISABLED, NOT_INITIALIZED, STALE_S, Sign
+from kflow.act.standing import StandingFile
 from kflow.web.service import Service
 
 _REASON: Final = 200  # characters of it that are kept
@@ -23,15 +24,19 @@ def halt(service: Service, said: str) -> dict[str, Any]:
     """
     text = " ".join(said.split())[:_REASON]
     reason = f"killed from the recorder: {text}" if text else "killed from the recorder"
-    service.standing.kill(reason, service.clock.wall_ns() // 1000)
+    # By a handle of its own: one that failed to write goes on to say "halted", which would be true of nobody but us.
+    StandingFile(service.standing.folder).kill(reason, service.clock.wall_ns() // 1000)
     sign = service.actor()
     return {"status": "halted", "reason": reason, "actor": sign.status, "text": _done(sign), "hint": _MORE}
 
 
 def _done(sign: Sign) -> str:
-    first = "The halt is written down: no order leaves until a person arms the actor again."
+    first = "The halt is written down: no order of an actor on this data folder leaves until a person arms it again."
     if sign.age_s is not None and abs(sign.age_s) <= STALE_S:
         return f"{first} The actor that runs cancels what rests of its orders within about a second."
     if sign.status in (DISABLED, NOT_INITIALIZED):
-        return f"{first} No actor runs that could cancel orders: if some may rest, run kflow kill."
+        return (
+            f"{first} None runs here that could cancel orders: if some may rest, run kflow kill. "
+            "An actor with a data folder of its own was not halted: kill that one where it runs."
+        )
     return f"{first} The actor gives no sign of life, so what rests of its orders stays: run kflow kill."

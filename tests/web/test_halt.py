@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,10 @@ import pytest
 
 from kflow.act.pulse import Pulse, read
 from kflow.act.standing import KILL_FILE, Standing, StandingFile
+from kflow.errors import ConfigError
 from kflow.testing.living import Living
 from kflow.testing.recording import TOKEN
+from kflow.web.halt import halt
 
 ADMITTED = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -57,7 +63,9 @@ async def test_of_a_dead_actor_it_says_what_it_cannot_do(session: Any, serving: 
 async def test_without_an_actor_the_halt_waits_for_the_next(session: Any, serving: Any) -> None:
     answer = await kill(serving)
     assert (answer.status_code, answer.json()["actor"]) == (202, "disabled")
-    assert "No actor runs" in answer.json()["text"]
+    assert "None runs here that could cancel orders" in answer.json()["text"]
+    # As in the units that are shipped: users, and folders, of their own.
+    assert "An actor with a data folder of its own was not halted" in answer.json()["text"]
     assert "kflow kill" in answer.json()["hint"]
     assert (session.standing.folder / KILL_FILE).read_text() == "killed from the recorder"
 
@@ -74,3 +82,24 @@ async def test_where_it_cannot_be_written_it_says_so(serving: Any, tmp_path: Pat
     assert answer.status_code == 500
     assert "cannot be kept" in answer.json()["error"]
     assert answer.json()["hint"]
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """As on a machine that is at its limit: what is open stays so, and nothing else can be opened."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(next_free := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, most[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+
+
+def test_a_halt_that_was_not_written_is_not_shown_as_one(session: Any, living: Living) -> None:
+    service = session.service()
+    assert service.standing.now().overall.standing is Standing.ACTIVE
+    with no_more_files(), pytest.raises(ConfigError):
+        halt(service, "too late")
+    assert living.actor.may_send("A")
+    assert service.standing.now().overall.standing is Standing.ACTIVE

@@ -10,7 +10,7 @@ const STANDINGS = {
   reducing: 'Reducing: only what makes a position smaller may leave',
   halted: 'Halted: no order leaves',
 };
-const STATUSES = { disabled: 'No actor runs.', not_initialized: 'Starting, or enabled and not running.', unhealthy: 'But it is not well.' };
+const STATUSES = { disabled: 'No actor runs on the recorder’s data folder.', not_initialized: 'Starting, or enabled and not running.', unhealthy: 'But it is not well.' };
 
 export class Actor {
   #said = null;

@@ -76,7 +76,9 @@ export class Kill {
   #done(body) {
     const halted = body.status === 'halted';
     const words = halted ? 'Halted.' : 'The halt was asked for.';
-    this.#say(words, halted ? 'good' : 'warn', [text(body.text), text(body.hint)]);
+    // Where no actor is known, one that trades from another data folder heard nothing of it.
+    const heard = halted && !['disabled', 'not_initialized'].includes(body.actor);
+    this.#say(words, heard ? 'good' : 'warn', [text(body.text), text(body.hint)]);
     announce(`${words} ${text(body.text)}`);
     $('kill-cancel').focus();
   }
@@ -97,7 +99,7 @@ export class Kill {
     result.hidden = words === '';
     result.dataset.level = level ?? 'unknown';
     result.replaceChildren(el('p', {}, words), ...more.filter(Boolean).map((line) => el('p', {}, line)));
-    write($('kill-cancel'), level === 'good' ? 'Close' : 'Cancel');
+    write($('kill-cancel'), level === 'good' || level === 'warn' ? 'Close' : 'Cancel');
   }
 }
 
