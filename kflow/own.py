@@ -22,7 +22,7 @@ def is_own(reference: str) -> bool:
 
 
 def named(reference: str) -> Any:
-    """What is behind it, in the present folder too. Raises ConfigError where there is none."""
+    """What is behind it, in the present folder too. Raises ConfigError where there is none, or where its code fails."""
     module, _, name = reference.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -32,7 +32,12 @@ def named(reference: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{reference} cannot be had: {error}", hint="module:name; modules of the present folder are found"
-        ) from None
+        ) from error
+    except Exception as error:  # noqa: BLE001 - code that is not ours may raise anything
+        raise ConfigError(
+            f"{reference} cannot be had: {type(error).__name__}: {error}",
+            hint="kflow --debug … shows where it happened",
+        ) from error
 
 
 def source_of(thing: Any) -> str:

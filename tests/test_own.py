@@ -26,3 +26,15 @@ def test_a_module_of_the_present_folder_is_found(tmp_path: Path, monkeypatch: py
     assert source_of(share) == f"written_by_me.py, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}…"
     with pytest.raises(ConfigError, match="written_by_me:other cannot be had"):
         named("written_by_me:other")
+
+
+@pytest.mark.parametrize(("text", "said"), [("def share(x:\n", "SyntaxError"), ("1 / 0\n", "ZeroDivisionError")])
+def test_a_module_that_cannot_run_is_told_in_a_sentence(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"broken_{said}.py").write_text(text)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"cannot be had: {said}") as caught:
+        named(f"broken_{said}:share")
+    assert "--debug" in caught.value.hint
