@@ -33,7 +33,7 @@ def named(reference: str) -> Any:
         raise ConfigError(
             f"{reference} cannot be had: {error}", hint="module:name; modules of the present folder are found"
         ) from error
-    except Exception as error:  # noqa: BLE001 - code that is not ours may raise anything
+    except Exception as error:  # code that is not ours may raise anything
         raise ConfigError(
             f"{reference} cannot be had: {type(error).__name__}: {error}",
             hint="kflow --debug … shows where it happened",
