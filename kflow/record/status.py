@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,13 +29,17 @@ class Histogram:
         self.counts[bisect_left(self.bounds_s, seconds)] += 1
         self.total_s += seconds
 
-    def quantile_s(self, share: float) -> float | None:
-        """Upper bound of the bucket that holds the quantile; None before anything was counted."""
-        total = sum(self.counts)
+    def quantile_s(self, share: float, since: Sequence[int] = ()) -> float | None:
+        """Upper bound of the bucket that holds the quantile; None before anything was counted.
+
+        `since`: `counts` as they were, to look only at what came afterwards.
+        """
+        counts = [now - then for now, then in zip(self.counts, since, strict=True)] if since else self.counts
+        total = sum(counts)
         if not total:
             return None
         seen = 0
-        for bound, count in zip((*self.bounds_s, float("inf")), self.counts, strict=True):
+        for bound, count in zip((*self.bounds_s, float("inf")), counts, strict=True):
             seen += count
             if seen >= share * total:
                 return bound

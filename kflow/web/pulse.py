@@ -1,17 +1,26 @@
-"""What one look cannot tell: since when the feed is away, since when books are not live, how fast messages come."""
+"""What one look cannot tell: since when the feed is away, or books are not live; how fast messages come, how late."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from kflow.clock import NS_PER_S
 from kflow.web.service import Service
 
 LOOK_S: Final = 1.0
-RATE_LOOKS: Final = 6  # the rate is that of the last five seconds
+LOOKS: Final = 6  # rate and lateness are those of the last five seconds
 # The feed waits at most 40 s between attempts and 10 s for one (kalshi.backoff): beyond this its task is gone.
 ATTEMPT_NS: Final = 120 * NS_PER_S
+
+
+class _Look(NamedTuple):
+    """What was counted so far, and when."""
+
+    mono_ns: int
+    messages: int
+    age: tuple[int, ...]
+    handle: tuple[int, ...]
 
 
 class Pulse:
@@ -28,8 +37,8 @@ class Pulse:
         # When the feed last got anywhere: a connection, or another attempt at one.
         self._progress_ns = now_ns
         self._attempts = service.feed.attempts
-        # (mono_ns, messages so far), about a second apart.
-        self._counts: deque[tuple[int, int]] = deque(maxlen=RATE_LOOKS)
+        # About a second apart.
+        self._looks: deque[_Look] = deque(maxlen=LOOKS)
 
     async def run(self) -> None:
         """Look for as long as the service runs."""
@@ -51,8 +60,10 @@ class Pulse:
             self._stale_ns = None
         elif self._stale_ns is None:
             self._stale_ns = now_ns
-        if not self._counts or now_ns - self._counts[-1][0] >= 0.9 * LOOK_S * NS_PER_S:
-            self._counts.append((now_ns, service.recorder.total_messages))
+        if not self._looks or now_ns - self._looks[-1].mono_ns >= 0.9 * LOOK_S * NS_PER_S:
+            told = service.recorder
+            age, handle = tuple(told.age_s.counts), tuple(told.handle_s.counts)
+            self._looks.append(_Look(now_ns, told.total_messages, age, handle))
 
     @property
     def ever_connected(self) -> bool:
@@ -79,7 +90,17 @@ class Pulse:
     @property
     def rate_per_s(self) -> float | None:
         """Messages per second of the last seconds; None before two looks."""
-        if len(self._counts) < 2:
+        if len(self._looks) < 2:
             return None
-        (then_ns, before), (now_ns, after) = self._counts[0], self._counts[-1]
-        return (after - before) * NS_PER_S / (now_ns - then_ns)
+        then, now = self._looks[0], self._looks[-1]
+        return (now.messages - then.messages) * NS_PER_S / (now.mono_ns - then.mono_ns)
+
+    @property
+    def age_p99_s(self) -> float | None:
+        """How old the messages of the last seconds were when they came; None without any."""
+        return self._service.recorder.age_s.quantile_s(0.99, self._looks[0].age) if self._looks else None
+
+    @property
+    def handle_p99_s(self) -> float | None:
+        """How long handling one of them took; None without any."""
+        return self._service.recorder.handle_s.quantile_s(0.99, self._looks[0].handle) if self._looks else None

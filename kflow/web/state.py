@@ -14,7 +14,7 @@ from kflow.market.book import BookView
 from kflow.units import complement
 from kflow.web.pulse import Pulse
 from kflow.web.service import Service
-from kflow.web.status import status_json
+from kflow.web.status import finite, status_json
 
 # Rows of a message: more would be no list that anybody reads. How many are left out is told.
 MARKETS: Final = 1000
@@ -93,8 +93,9 @@ def _recorder(service: Service, pulse: Pulse) -> dict[str, Any]:
         **{key: feed[key] for key in ("connected", "reconnects", "last_message_age_s")},
         "messages": status["messages"]["total"],
         "rate_per_s": status["messages"]["rate_per_s"],
-        "handle_p99_s": status["latency_s"]["handle"]["p99"],
-        "age_p99_s": status["latency_s"]["message_age"]["p99"],
+        # Of the last seconds: of a whole session, a day in order would hide an hour that is not.
+        "handle_p99_s": finite(pulse.handle_p99_s),
+        "age_p99_s": finite(pulse.age_p99_s),
         "books": {key: status["books"][key] for key in ("live", "stale", "invalid")},
         "gaps": {key: status["gaps"][key] for key in ("total", "missing_messages", "resyncs")},
         "journal": {key: journal[key] for key in ("bytes", "failed")},

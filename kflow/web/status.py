@@ -98,9 +98,13 @@ def by_type(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _quantiles(histogram: Histogram) -> dict[str, float | None]:
-    """Upper bounds in seconds, None before anything was counted. JSON has no infinity: beyond the last bound is -1."""
-    quantiles = {"p50": histogram.quantile_s(0.5), "p99": histogram.quantile_s(0.99)}
-    return {name: -1.0 if value == float("inf") else value for name, value in quantiles.items()}
+    """Upper bounds in seconds, None before anything was counted."""
+    return {"p50": finite(histogram.quantile_s(0.5)), "p99": finite(histogram.quantile_s(0.99))}
+
+
+def finite(bound_s: float | None) -> float | None:
+    """JSON has no infinity: beyond the last bound is -1."""
+    return -1.0 if bound_s == float("inf") else bound_s
 
 
 def timestamp(ns: int) -> str:

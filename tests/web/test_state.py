@@ -135,6 +135,29 @@ async def test_what_is_not_known_is_null(session: Any) -> None:
     assert actor["orders_under_way"] is None
 
 
+async def test_lateness_is_that_of_the_last_seconds(session: Any) -> None:
+    session.start()
+    age_s = session.recorder.status.age_s
+    for _ in range(1000):
+        age_s.add(0.002)
+    service = session.service()
+    pulse = WebPulse(service)
+    state = State(service, pulse)
+
+    async def told(tick: int) -> float | None:
+        session.clock.advance(1)
+        pulse.look()
+        found: float | None = json.loads(await state.text(tick))["recorder"]["age_p99_s"]
+        return found
+
+    assert await told(1) is None
+    age_s.add(3.0)
+    assert await told(2) == 5.0  # though of all that ever came p99 is 5 ms
+    age_s.add(60.0)
+    assert await told(3) == -1.0  # beyond what is measured
+    assert [await told(tick) for tick in range(4, 9)][-1] is None  # nothing came since
+
+
 async def test_changes_per_second_are_those_of_the_last_look(session: Any) -> None:
     session.start()
     service = session.service()
