@@ -48,7 +48,7 @@ NARROW: dict[str, st.SearchStrategy[object]] = {
 
 def rows_of(table: BinaryTable) -> st.SearchStrategy[list[tuple[object, ...]]]:
     columns = []
-    for name, kind in zip(table.columns, table._types, strict=True):
+    for name, kind in zip(table.columns, table.types, strict=True):
         values = NARROW.get(name, VALUES[kind.removesuffix("?")])
         columns.append(st.none() | values if kind.endswith("?") else values)
     rows = st.tuples(*columns)
@@ -89,7 +89,7 @@ def test_columns_and_types_are_the_schema_s(conn: Connection, table: BinaryTable
         "  FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attname",
         [table.table],
     ).fetchall()
-    assert found == sorted(zip(table.columns, table._types, strict=True))
+    assert found == sorted(zip(table.columns, table.types, strict=True))
 
 
 @given(rows_of(DELTAS))
