@@ -89,13 +89,15 @@ def actor(told: Mapping[str, Any]) -> Iterator[str]:
         held = [
             f"{render.cell(item['market'])} {_signed(item['yes_e2'])}" for item in told["positions"] if item["yes_e2"]
         ]
+        more = " …" if len(held) > 3 else ""
+        none = "nothing" if told["cash_e6"] is not None else "—"  # the venue tells both at once
         orders = len(told["orders"]) + told.get("orders_left_out", 0)
         yield ", ".join(
             [
                 f"P&L {dollars(told['profit_e6'], sign=True)}",
                 f"cash {dollars(told['cash_e6'])}",
                 f"{orders} order{'' if orders == 1 else 's'}",
-                f"holds {', '.join(held[:3])}{' …' if len(held) > 3 else ''}" if held else "holds nothing",
+                f"holds {', '.join(held[:3]) + more if held else none}",
             ]
         )
 

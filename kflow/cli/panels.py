@@ -99,7 +99,8 @@ def _books(glance: Glance, levels: int, width: int) -> RenderableType:
     if left >= beside.MARKETS_COLUMNS and glance.state is not None:
         own_by_market = Counter(order["market"] for order in orders)
         chosen = glance.books[0].market
-        parts.append(beside.markets(glance.state["markets"], chosen=chosen, own=own_by_market, rows=rows, columns=left))
+        every = beside.markets(glance.state["markets"], chosen=chosen, own=own_by_market, rows=rows, columns=left)
+        parts.append(Styled(every, "dim") if glance.stale else every)
     grid = Table.grid(padding=(0, 2))
     for _ in parts:
         grid.add_column(no_wrap=True)

@@ -187,6 +187,9 @@ def test_what_an_actor_has(session: HandDriven) -> None:
     text = squeezed(text_of(screen(glance(session, state=silent))))
     assert "last heard 17.0 s ago P&L —, cash —," in text
     assert "actor" not in text_of(screen(glance(session, state={**STATE, "actor": NOBODY})))
+    flat, unknown = ({**ACTOR, "positions": [], "cash_e6": cash} for cash in (0, None))
+    assert "holds nothing" in squeezed(text_of(screen(glance(session, state={**STATE, "actor": flat}))))
+    assert "cash —, 2 orders, holds —" in squeezed(text_of(screen(glance(session, state={**STATE, "actor": unknown}))))
 
 
 def test_all_markets_and_trades_where_there_is_room(session: HandDriven) -> None:
@@ -219,6 +222,17 @@ def test_what_is_old_does_not_look_new(session: HandDriven) -> None:
     shown = glance(session, age_s=17.0, trouble="no recorder answers")
     assert "was healthy" in text_of(screen(shown))
     assert "was healthy" not in text_of(screen(glance(session, age_s=0.1)))
+
+
+def test_all_markets_of_a_silent_recorder_are_dim(session: HandDriven) -> None:
+    def begun(**changed: Any) -> str:
+        out = io.StringIO()
+        console = Console(file=out, width=200, highlight=False, force_terminal=True, color_system="standard")
+        console.print(screen(glance(session, state=STATE, **changed), width=200))
+        return next(text for text in out.getvalue().splitlines() if f"▸{FIRST}" in text).split("▸")[0][-8:]
+
+    assert "\x1b[1m" in begun(age_s=0.1)
+    assert "\x1b[1;2m" in begun(age_s=17.0, trouble="no recorder answers")
 
 
 @pytest.mark.parametrize(("columns", "count"), [(20, 1), (120, 1), (200, 2), (400, 6)])
