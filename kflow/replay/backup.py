@@ -120,8 +120,8 @@ class _Backup:
         self._counts = whole.dump(self._conn, self._part / "tables")
         standings = ledger.standings(self._conn)
         for session in sessions.read_sessions(self._conn):
-            before = self._before(session)
             standing = standings.get(session.id, Standing(session.id))
+            before = self._before(session, only=standing.removed)
             if standing.removed:
                 self._elsewhere[session.id] = None if standing.folder is None else str(standing.folder)
                 if before is not None:
@@ -131,12 +131,23 @@ class _Backup:
             else:
                 self._write(session, beside, before)
 
-    def _before(self, session: Session) -> tuple[Path, Kept] | None:
-        """What the last backup has of a session."""
+    def _before(self, session: Session, *, only: bool) -> tuple[Path, Kept] | None:
+        """What the last backup has of a session, no file of it missing or cut; else DataError where it is the `only`
+        copy that could be taken. Rows that are here are written anew instead.
+        """
         folder = None if self._previous is None else self._previous / "sessions" / kept.name_of(session.id)
         if folder is None or not (folder / filing.MANIFEST).is_file():
             return None
-        found, _ = kept.read_kept(folder)
+        try:
+            found, _ = kept.read_kept(folder)
+            filing.look(folder, found.files)
+        except DataError as error:
+            if not only:
+                return None
+            raise DataError(
+                f"the copy of session {session.id}, whose rows were removed, cannot be carried along: {error}",
+                hint="bring that file back, or back up into another --out",
+            ) from None
         return (folder, found) if found.uuid == session.uuid else None
 
     def _is_same(self, session: Session, before: Kept) -> bool:
@@ -227,7 +238,7 @@ def _note(conn: Connection, report: Report) -> bool:
                     session_id=found.session, step="backed_up", folder=str(folder), manifest=sha256,
                     digest=found.digest, facts=facts,
                 ))  # fmt: skip
-    except psycopg.errors.InsufficientPrivilege:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
         return False
     return True
 

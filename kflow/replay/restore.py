@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,7 +47,7 @@ def restore(conn: Connection, data: Path, place: Path, *, progress: Progress = l
     not what was written), DatabaseError, InstanceLocked.
     """
     folder, manifest = open_backup(place.absolute())
-    with reporting("the restore"):
+    with reporting("the restore"), ledger.alone(conn):
         _clear_interrupted(conn, data)
         _require_empty(conn, data, manifest)
         kept_sessions = list(check(folder, manifest, progress))
@@ -162,12 +163,15 @@ def _numbers(conn: Connection, facts: Facts) -> dict[int, int]:
 
 
 def _settle(work: Path, data: Path) -> None:
-    """Give everything its place. A mark is made before: by it the next one finds what a killed restore placed."""
+    """Give everything its place. A mark is made before: it says what a killed restore placed, and nothing else goes."""
     for name in ("journal", "models"):
         if (work / name).is_dir():
             with suppress(FileNotFoundError):
                 (data / name).rmdir()  # empty, as was made sure
-            (work / f"placing-{name}").touch()
+            with filing.new_file(work / f"placing-{name}") as mark:
+                mark.write(_listed(work / name))
+                mark.flush()
+                os.fsync(mark.fileno())
             filing.sync_folder(work)
             (work / name).rename(data / name)
     filing.sync_folder(data)
@@ -186,9 +190,19 @@ def _clear_interrupted(conn: Connection, data: Path) -> None:
 
 def _take_back(work: Path, data: Path) -> None:
     for name in ("journal", "models"):
-        if (work / f"placing-{name}").exists() and not (work / name).exists():
+        mark = work / f"placing-{name}"
+        if mark.exists() and not (work / name).exists() and mark.read_bytes() == _listed(data / name):
             shutil.rmtree(data / name, ignore_errors=True)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _listed(folder: Path) -> bytes:
+    """What lies in a folder, a line each: whatever is recorded there later makes it another."""
+    found = []
+    for path in folder.rglob("*"):
+        size = 0 if path.is_dir() else path.lstat().st_size
+        found.append(os.fsencode(path.relative_to(folder)) + b" %d\n" % size)
+    return b"".join(sorted(found))
 
 
 # One session.
@@ -208,6 +222,8 @@ def restore_session(
     with reporting("the restore"), ledger.alone(conn):
         ledger.require_owner(conn, "restore")
         known = _require_absent(conn, found)
+        if known:
+            _require_complete(conn, found, folder)
         filing.check(folder, found.files, progress)
         facts = kept.read_facts(folder)
         if found.kind == "backup":
@@ -249,6 +265,18 @@ def _require_absent(conn: Connection, found: Kept) -> bool:
     if not ledger.standing(conn, found.session).removed:
         raise UsageError(f"session {found.session} is here: nothing is to be restored", hint="kflow sessions ls")
     return True
+
+
+def _require_complete(conn: Connection, found: Kept, folder: Path) -> None:
+    """A backup may have copied a session while it was recorded: that is not brought back where there is a whole one."""
+    standing = ledger.standing(conn, found.session)
+    was = {} if standing.removal is None else standing.removal.facts["summary"]
+    short = found.state == "open" or any(found.counts.get(kind, 0) != was.get(kind, 0) for kind in STREAM)
+    if short and standing.folder is not None:
+        raise DataError(
+            f"{folder} is not all of session {found.session}: it was copied before it was complete",
+            hint=f"kflow db restore {standing.folder} --session {found.session}",
+        )
 
 
 def _require_same_markets(conn: Connection, facts: Facts) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -161,6 +162,18 @@ def check(folder: Path, files: Iterable[File], progress: Progress = _QUIET) -> N
             )
 
 
+def look(folder: Path, files: Iterable[File]) -> None:
+    """Every file is there and as long as it was sealed; none is read. Raises DataError, which names one that is not."""
+    for file in files:
+        path = inside(folder, file.name)
+        try:
+            found = path.lstat()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}", hint="take another copy") from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.bytes:
+            raise DataError(f"{path} is not what was written: its size differs", hint="take another copy")
+
+
 def sha256_of(data: IO[bytes], progress: Progress = _QUIET) -> str:
     """Of what is left to read."""
     whole = hashlib.sha256()
@@ -213,7 +226,7 @@ def expand(source: Path, target: Path) -> None:
             shutil.copyfileobj(old, new, _BLOCK)
             new.flush()
             os.fsync(new.fileno())
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{source} is damaged: {error}", hint="take another copy") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from kflow.errors import ConfigError, DataError, InstanceLocked
+from kflow.store.filing import MANIFEST
 from kflow.store.postgres import Connection
 from kflow.store.sessions import Summary
 from kflow.store.sqlfiles import queries
@@ -72,8 +74,9 @@ class Standing:
 
     @property
     def folder(self) -> Path | None:
-        """Where the best copy should lie."""
-        return next((Path(step.folder) for step in self.copies if step.folder), None)
+        """Where the best copy lies that is still there; where none is, should lie."""
+        named = [Path(step.folder) for step in self.copies if step.folder]
+        return next((folder for folder in named if os.access(folder / MANIFEST, os.R_OK)), next(iter(named), None))
 
     @property
     def word(self) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -9,15 +11,15 @@ from typing import Final
 import psycopg
 import pytest
 
-from kflow.errors import ConfigError, DataError
+from kflow.errors import ConfigError, DataError, InstanceLocked
 from kflow.replay import restore
-from kflow.replay.backup import Report, backup, newest, open_backup
+from kflow.replay.backup import Report, backup, check, newest, open_backup
 from kflow.replay.verify import verify
 from kflow.store import ledger, migrate, sessions, whole
 from kflow.store.postgres import Connection
 from kflow.testing.postgres import Database
 
-from .keeping import Store, flip, pruned, rows_of, script, small, stream_of
+from .keeping import Store, archived, flip, pruned, rows_of, script, small, stream_of
 
 NewDatabase = Callable[[str], Database]
 # Of an actor, whose epoch is written where NULL is.
@@ -129,6 +131,79 @@ def test_what_did_not_change_is_the_same_file(conn: Connection, store: Store, da
     assert verify(conn, first.id).equal
 
 
+def test_a_copy_of_before_a_session_ended_does_not_pass_for_all_of_it(
+    conn: Connection, store: Store, data: Path, tmp_path: Path
+) -> None:
+    out, stored = tmp_path / "backups", store(script())
+    conn.execute("UPDATE rl_sessions SET state = 'open'")
+    conn.execute("CREATE TABLE later AS SELECT * FROM rl_trades")
+    conn.execute("DELETE FROM rl_trades")
+    backup(conn, data, out)
+    conn.execute("INSERT INTO rl_trades SELECT * FROM later")
+    sessions.close_session(conn, stored.id, 2 * 10**18)
+    folder = archived(conn, stored.id, tmp_path / "archive")
+    pruned(conn, stored.id)
+    later(conn, data, out)
+    with pytest.raises(DataError, match="was copied before it was complete") as caught:
+        restore.restore_session(conn, data, out, stored.id)
+    assert str(folder) in (caught.value.hint or "")
+    assert ledger.standing(conn, stored.id).removed
+    restore.restore_session(conn, data, folder, stored.id)
+    assert verify(conn, stored.id).equal
+
+
+@pytest.mark.parametrize("damage", ["missing", "shorter"])
+def test_what_is_no_longer_whole_in_the_last_backup_is_written_anew(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, damage: str
+) -> None:
+    out, stored = tmp_path / "backups", store(small())
+    lost = backup(conn, data, out).folder / "sessions/0001/deltas.copy.gz"
+    if damage == "missing":
+        lost.unlink()
+    else:
+        os.truncate(lost, 10)
+    report = later(conn, data, out)
+    assert report.written == [stored.id]
+    assert [found.session for _, found in check(report.folder, report.manifest)] == [stored.id]
+
+
+def test_what_is_no_longer_whole_and_was_removed_is_named(
+    conn: Connection, store: Store, data: Path, tmp_path: Path
+) -> None:
+    out, stored = tmp_path / "backups", store(small())
+    report = backup(conn, data, out)
+    pruned(conn, stored.id)
+    (report.folder / "sessions/0001/deltas.copy.gz").unlink()
+    with pytest.raises(DataError, match=r"deltas\.copy\.gz"):
+        later(conn, data, out)
+
+
+def test_one_restore_at_a_time(conn: Connection, data: Path, tmp_path: Path, elsewhere: Connection) -> None:
+    backup(conn, data, tmp_path / "backups")
+    with (
+        psycopg.connect(elsewhere.info.dsn, autocommit=True) as other,
+        ledger.alone(other),
+        pytest.raises(InstanceLocked),
+    ):
+        restore.restore(elsewhere, tmp_path / "new", tmp_path / "backups")
+
+
+def test_what_was_recorded_since_a_killed_restore_is_never_taken_back(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection, new_database: NewDatabase
+) -> None:
+    store(small())
+    backup(conn, data, tmp_path / "backups")
+    new = tmp_path / "new"
+    restore.restore(elsewhere, new, tmp_path / "backups")
+    (new / ".restoring").mkdir()
+    (new / ".restoring" / "placing-journal").touch()  # killed when all was in place
+    recorded = new / "journal" / "recorded since"
+    recorded.mkdir()
+    with new_database("template0").connect(autocommit=True) as empty, pytest.raises(ConfigError, match="is not empty"):
+        restore.restore(empty, new, tmp_path / "backups")
+    assert recorded.exists()
+
+
 @pytest.mark.parametrize("name", ["deltas.copy.gz", "manifest.json", "rl_sessions.csv.gz", "mine.npz"])
 def test_a_flipped_byte_is_named_and_nothing_is_restored(
     conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection, name: str
@@ -179,6 +254,31 @@ def test_a_reader_may_back_up_though_it_may_not_write_that_down(
         report = backup(reader, data, tmp_path / "backups")
     assert (report.noted, report.written) == (False, [1])
     assert ledger.standings(conn) == {}
+
+
+def test_a_server_that_only_reads_may_be_backed_up(
+    database: Database, conn: Connection, store: Store, data: Path, tmp_path: Path
+) -> None:
+    store(small())
+    with database.connect(autocommit=True) as standby:
+        standby.execute("SET default_transaction_read_only = on")
+        report = backup(standby, data, tmp_path / "backups")
+    assert (report.noted, report.written) == (False, [1])
+
+
+def test_the_copy_that_is_still_there_is_the_one_that_is_named(
+    conn: Connection, store: Store, data: Path, tmp_path: Path
+) -> None:
+    stored = store(small())
+    folder = archived(conn, stored.id, tmp_path / "archive")
+    report = backup(conn, data, tmp_path / "backups")
+    assert ledger.standing(conn, stored.id).folder == folder
+    pruned(conn, stored.id)
+    shutil.rmtree(folder)
+    with pytest.raises(DataError) as caught:
+        verify(conn, stored.id)
+    hint = f"bring it back: kflow db restore {report.folder}/sessions/0001 --session 1"
+    assert caught.value.hint == hint
 
 
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(

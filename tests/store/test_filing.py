@@ -131,6 +131,17 @@ def test_a_compressed_copy_comes_out_as_it_went_in(tmp_path: Path) -> None:
         filing.expand(tmp_path / "cut.gz", tmp_path / "c")
 
 
+@pytest.mark.parametrize("where", [3, 12, 200, -5])
+def test_a_damaged_compressed_copy_is_named(tmp_path: Path, where: int) -> None:
+    write(tmp_path, "a", bytes(range(256)) * 40)
+    filing.compress(tmp_path / "a", tmp_path / "a.gz", 256 * 40)
+    content = bytearray((tmp_path / "a.gz").read_bytes())
+    content[where] ^= 0xFF
+    (tmp_path / "a.gz").write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"a\.gz is damaged"):
+        filing.expand(tmp_path / "a.gz", tmp_path / "b")
+
+
 def test_an_adopted_file_is_the_same(folder: Path, tmp_path: Path) -> None:
     filing.adopt(folder / "a", tmp_path / "new" / "a")
     assert (tmp_path / "new" / "a").stat().st_ino == (folder / "a").stat().st_ino
