@@ -217,13 +217,13 @@ def _whole_days(conn: Connection, everything: Sequence[Summary], going: set[int]
 def prune(conn: Connection, planned: Plan, *, told: removal.Told = lambda _: None) -> Pruned:
     """Remove what is going. `told` hears of every step, in words.
 
-    `conn` is in autocommit. Raises ConfigError (the user is not the owner), UsageError (one is needed by now),
-    InstanceLocked, DatabaseError.
+    `conn` is in autocommit. Raises ConfigError (the user is not the owner), UsageError (one is needed by now,
+    or another ended its removal), InstanceLocked, DatabaseError.
     """
     going = planned.going
     with reporting("the prune"), ledger.alone(conn):
         ledger.require_owner(conn, "prune")
-        _require_unneeded(conn, going)
+        _require_unchanged(conn, going)
         with conn.transaction():
             for one in going:
                 if not one.half_removed:
@@ -241,10 +241,15 @@ def prune(conn: Connection, planned: Plan, *, told: removal.Told = lambda _: Non
     return Pruned(numbers, sum(one.rows for one in going), journal_bytes, removed)
 
 
-def _require_unneeded(conn: Connection, going: Iterable[Candidate]) -> None:
-    """Between the plan and the answer to it somebody may have begun to need one."""
-    needs = _needs(conn)
+def _require_unchanged(conn: Connection, going: Iterable[Candidate]) -> None:
+    """Between the plan and the answer to it somebody may have begun to need one, or ended its removal."""
+    needs, standings = _needs(conn), ledger.standings(conn)
     for one in going:
+        if one.half_removed and not standings[one.session.id].half_removed:
+            raise UsageError(
+                f"the removal of session {one.session.id} was ended by another since the plan was made",
+                hint="nothing was removed; ask again",
+            )
         if one.session.id in needs and not one.half_removed:
             raise UsageError(
                 f"session {one.session.id} is needed since the plan was made: {needs[one.session.id][0]}",

@@ -39,6 +39,7 @@ _TYPES: Final = {
 }
 _NULLABLE: Final = ("venue_us", "size_e2")  # of a delta array: UNKNOWN there
 _GROUP_ROWS: Final = 2**19
+_GROUP_BYTES: Final = 2**26  # books and frames are large: as many rows of them would not fit in memory
 _BATCH_ROWS: Final = 2**16
 # Rise slowly: their differences take fewer bytes than any dictionary of them.
 _RISING: Final = ("recv_ns", "venue_us", "venue_ms", "seq")
@@ -65,7 +66,7 @@ class RowFile:
         self._numbers = np.array(sorted(markets), dtype=np.int32)
         self._tickers = pa.array([markets[number] for number in sorted(markets)], pa.string())
         self._waiting: list[pa.RecordBatch] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
         rising = {column: "DELTA_BINARY_PACKED" for column in _RISING if column in self._schema.names}
         lists = {"yes_prices", "yes_sizes", "no_prices", "no_sizes"}
         others = [column for column in self._schema.names if column not in rising and column not in lists]
@@ -114,13 +115,14 @@ class RowFile:
     def _add(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
         self._rows += batch.num_rows
-        if self._rows >= _GROUP_ROWS:
+        self._bytes += batch.nbytes
+        if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=_GROUP_ROWS)
-            self._waiting, self._rows = [], 0
+            self._waiting, self._rows, self._bytes = [], 0, 0
 
     def close(self) -> None:
         self._flush()

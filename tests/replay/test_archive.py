@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kflow.errors import ConfigError, DataError, UsageError
-from kflow.replay import restore
+from kflow.replay import restore, rowfiles
 from kflow.replay.archive import archive, verify_archived
 from kflow.replay.load import read_moments
 from kflow.replay.verify import verify
@@ -61,6 +61,17 @@ def test_an_archive_is_parquet_that_others_read(conn: Connection, store: Store, 
     assert (deltas.num_rows, sum(deltas["delta_e2"].to_pylist())) == wanted
     assert set(deltas["market_ticker"].to_pylist()) == set(MARKETS)
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*")} == {0o600, 0o700}
+
+
+def test_large_rows_do_not_wait_in_memory_for_others(tmp_path: Path) -> None:
+    rows = rowfiles.RowFile(tmp_path, "frames", 1, {})
+    for number in range(40):
+        rows.add_rows([(number, None, 1, 1, None, "odd", None, bytes(2**18)) for _ in range(20)])  # 5 MiB
+    rows.close()
+    with pq.ParquetFile(tmp_path / "frames.parquet") as file:
+        groups = [file.metadata.row_group(place).num_rows for place in range(file.num_row_groups)]
+    assert sum(groups) == 800
+    assert max(groups) * 2**18 <= 70 * 2**20
 
 
 def test_what_is_archived_is_left_as_it_is_and_a_damaged_one_is_named(

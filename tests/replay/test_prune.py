@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from kflow.errors import ConfigError, InstanceLocked, UsageError
-from kflow.replay import prune
+from kflow.replay import prune, restore
 from kflow.replay.backup import backup
 from kflow.replay.verify import verify
 from kflow.store import ledger, registry, sessions
@@ -130,6 +130,23 @@ def test_an_open_session_and_what_is_needed_stay(conn: Connection, store: Store,
     with pytest.raises(UsageError, match="is needed since the plan was made"):
         prune.prune(conn, planned)
     assert any(stream_of(conn, stored.id).values())
+
+
+def test_a_removal_that_another_ended_is_not_ended_twice(conn: Connection, store: Store, tmp_path: Path) -> None:
+    stored = store(small())
+    folder = archived(conn, stored.id, tmp_path / "archive")
+    [begun] = prune.plan(conn, [stored.id], now_ns=LATER_NS).going
+    ledger.take(conn, ledger.Step(
+        session_id=stored.id, step="pruning", folder=str(folder), manifest=begun.copy and begun.copy.manifest,
+        facts={"summary": begun.summary, "journal": None},
+    ))  # fmt: skip
+    waiting = prune.plan(conn, [stored.id], now_ns=LATER_NS)  # for an answer
+    pruned(conn, stored.id)
+    restore.restore_session(conn, tmp_path / "data", folder, stored.id)
+    rows = stream_of(conn, stored.id)
+    with pytest.raises(UsageError, match="since the plan was made"):
+        prune.prune(conn, waiting)
+    assert stream_of(conn, stored.id) == rows
 
 
 def test_a_model_keeps_the_sessions_on_its_card(conn: Connection, store: Store, tmp_path: Path) -> None:
