@@ -34,6 +34,7 @@ def example(name: str, *words: object, python: Path | str = sys.executable, cwd:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_main_job_runs_from_end_to_end(tmp_path: Path) -> None:
     said = example("record_and_replay.py", "--seconds", "3", "--keep", tmp_path / "kept")
     assert "equal: True" in said
