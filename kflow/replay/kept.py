@@ -220,6 +220,14 @@ def unpack_journal(folder: Path, kept: Kept, into: Path) -> None:
     filing.seal(into)
 
 
+def check_journal(folder: Path, kept: Kept) -> None:
+    """Each segment comes out as it went in. Raises DataError."""
+    for segment in kept.journal or ():
+        path = filing.inside(folder, f"{JOURNAL}/{segment.offset:020d}{PACKED}")
+        if filing.expanded(path) != (segment.bytes, segment.sha256):
+            raise DataError(f"{path} is not what was kept", hint="take another copy")
+
+
 @contextmanager
 def journal_of(folder: Path, kept: Kept) -> Iterator[Path]:
     """The journal as a directory that can be read while the block runs. Raises DataError where none was kept."""

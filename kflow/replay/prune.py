@@ -119,7 +119,6 @@ def _candidate(summary: Summary, standing: Standing) -> Candidate:
     session = summary.session
     journal = Path(session.journal_dir)
     there = journal.is_dir() and not journal.is_symlink() and kept.owner_of(journal) == session.uuid
-    segments = segment_paths(journal) if there else []
     told = {name: value for name, value in asdict(summary).items() if name != "session"}
     if standing.half_removed and standing.removal is not None:
         told = dict(standing.removal.facts["summary"])
@@ -130,9 +129,13 @@ def _candidate(summary: Summary, standing: Standing) -> Candidate:
         first_ns=told["first_ns"],
         last_ns=told["last_ns"],
         journal=journal if there else None,
-        journal_bytes=sum(path.stat().st_size for _, path in segments),
+        journal_bytes=_bytes_in(journal) if there else 0,
         summary=told,
     )
+
+
+def _bytes_in(journal: Path) -> int:
+    return sum(path.stat().st_size for _, path in segment_paths(journal))
 
 
 def _needs(conn: Connection) -> dict[int, list[str]]:
@@ -218,7 +221,7 @@ def prune(conn: Connection, planned: Plan, *, told: removal.Told = lambda _: Non
     """Remove what is going. `told` hears of every step, in words.
 
     `conn` is in autocommit. Raises ConfigError (the user is not the owner), UsageError (one is needed by now,
-    or another ended its removal), InstanceLocked, DatabaseError.
+    another ended its removal, or its journal changed), InstanceLocked, DatabaseError.
     """
     going = planned.going
     with reporting("the prune"), ledger.alone(conn):
@@ -242,12 +245,17 @@ def prune(conn: Connection, planned: Plan, *, told: removal.Told = lambda _: Non
 
 
 def _require_unchanged(conn: Connection, going: Iterable[Candidate]) -> None:
-    """Between the plan and the answer to it somebody may have begun to need one, or ended its removal."""
+    """Between plan and answer somebody may have begun to need one, ended its removal, or written to its journal."""
     needs, standings = _needs(conn), ledger.standings(conn)
     for one in going:
         if one.half_removed and not standings[one.session.id].half_removed:
             raise UsageError(
                 f"the removal of session {one.session.id} was ended by another since the plan was made",
+                hint="nothing was removed; ask again",
+            )
+        if one.journal is not None and not one.half_removed and _bytes_in(one.journal) != one.journal_bytes:
+            raise UsageError(
+                f"the journal of session {one.session.id} changed since the plan was made",
                 hint="nothing was removed; ask again",
             )
         if one.session.id in needs and not one.half_removed:

@@ -59,8 +59,13 @@ def restore(conn: Connection, data: Path, place: Path, *, progress: Progress = l
                 _bring_rows(conn, data, folder, manifest, kept_sessions, progress)
                 migrate.upgrade(conn)
                 _settle(work, data)
-        except BaseException:
+        except BaseException as error:
             _take_back(work, data)
+            if isinstance(error, OSError):
+                raise ConfigError(
+                    f"cannot write to {data}: {error.strerror or error}; nothing was restored",
+                    hint="free disk space, or restore into another folder with --data",
+                ) from error
             raise
         shutil.rmtree(work)
         conn.execute(queries("storage")["look_again"])

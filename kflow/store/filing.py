@@ -221,11 +221,24 @@ def compress(source: Path, target: Path, size: int) -> str:
 
 def expand(source: Path, target: Path) -> None:
     """What `compress` was given. Raises DataError where that cannot be told."""
+    with _expanded(source) as old, new_file(target) as new:
+        shutil.copyfileobj(old, new, _BLOCK)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def expanded(source: Path) -> tuple[int, str]:
+    """How many bytes `expand` would write, and their SHA-256; it needs no room. Raises DataError."""
+    with _expanded(source) as old:
+        sha256 = sha256_of(old)
+        return old.tell(), sha256
+
+
+@contextmanager
+def _expanded(source: Path) -> Iterator[IO[bytes]]:
     try:
-        with opened(source) as raw, gzip.open(raw) as old, new_file(target) as new:
-            shutil.copyfileobj(old, new, _BLOCK)
-            new.flush()
-            os.fsync(new.fileno())
+        with opened(source) as raw, gzip.open(raw) as old:
+            yield old  # type: ignore[misc]
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{source} is damaged: {error}", hint="take another copy") from None
 

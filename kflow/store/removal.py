@@ -91,7 +91,7 @@ def _drop(conn: Connection, tables: Sequence[DayTable], numbers: Sequence[int]) 
                         return False
                 for table in tables:
                     conn.execute(_on("drop_day", table))
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             continue
         return True
     return False

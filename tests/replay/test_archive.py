@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_an_archive_is_parquet_that_others_read(conn: Connection, store: Store, 
     assert (deltas.num_rows, sum(deltas["delta_e2"].to_pylist())) == wanted
     assert set(deltas["market_ticker"].to_pylist()) == set(MARKETS)
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*")} == {0o600, 0o700}
+
+
+def test_an_archive_takes_no_room_but_its_own(
+    conn: Connection, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = store(script(), segment_bytes=20_000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
+    assert archived(conn, stored.id, tmp_path / "archive").is_dir()
 
 
 def test_large_rows_do_not_wait_in_memory_for_others(tmp_path: Path) -> None:

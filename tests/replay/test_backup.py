@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,6 +177,22 @@ def test_what_is_no_longer_whole_and_was_removed_is_named(
     (report.folder / "sessions/0001/deltas.copy.gz").unlink()
     with pytest.raises(DataError, match=r"deltas\.copy\.gz"):
         later(conn, data, out)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    conn: Connection, store: Store, data: Path, tmp_path: Path, elsewhere: Connection
+) -> None:
+    store(small())
+    backup(conn, data, tmp_path / "backups")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot write to .*new: File too large; nothing was restored"):
+            restore.restore(elsewhere, tmp_path / "new", tmp_path / "backups")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "new").iterdir()) == []
+    assert elsewhere.execute("SELECT to_regclass('rl_sessions')").fetchone() == (None,)
 
 
 def test_one_restore_at_a_time(conn: Connection, data: Path, tmp_path: Path, elsewhere: Connection) -> None:

@@ -132,6 +132,18 @@ def test_an_open_session_and_what_is_needed_stay(conn: Connection, store: Store,
     assert any(stream_of(conn, stored.id).values())
 
 
+def test_a_journal_that_grew_since_the_plan_is_not_removed(conn: Connection, store: Store, tmp_path: Path) -> None:
+    stored = store(small())
+    archived(conn, stored.id, tmp_path / "archive")
+    waiting = prune.plan(conn, [stored.id], now_ns=LATER_NS)  # for an answer
+    more = stored.directory / f"{10**9:020d}.kfj"
+    more.write_bytes(b"recorded since")
+    with pytest.raises(UsageError, match="changed since the plan was made"):
+        prune.prune(conn, waiting)
+    assert more.exists()
+    assert not ledger.standing(conn, stored.id).removed
+
+
 def test_a_removal_that_another_ended_is_not_ended_twice(conn: Connection, store: Store, tmp_path: Path) -> None:
     stored = store(small())
     folder = archived(conn, stored.id, tmp_path / "archive")
