@@ -191,6 +191,8 @@ class _Backup:
     def finish(self, folder: Path) -> Report:
         part = self._part
         files = filing.seal(part, "tables") + filing.seal(part, "models")
+        for where, _, _ in os.walk(part / "sessions"):
+            filing.sync_folder(Path(where))  # links and manifests: prune may trust them from now on
         manifest = Backup(
             schema_version=SCHEMA_VERSION,
             kflow_version=__version__,

@@ -204,6 +204,8 @@ def adopt(source: Path, target: Path) -> None:
     except OSError:
         with opened(source) as old, new_file(target) as new:
             shutil.copyfileobj(old, new, _BLOCK)
+            new.flush()
+            os.fsync(new.fileno())
 
 
 def compress(source: Path, target: Path, size: int) -> str:
