@@ -37,6 +37,7 @@ def evaluate(context: typer.Context, typed: Mapping[str, Any], form: render.Form
     before: Path | None = typed["resume"]
     if before is not None:
         asked, known = requests.read_request(before)
+        _own_is_meant(asked, before, typed["judged"] or ())
         judge(context, asked, known, lambda: before, typed["register"], typed["jobs"], form)
         return
     asked = request_of(typed)
@@ -45,6 +46,19 @@ def evaluate(context: typer.Context, typed: Mapping[str, Any], form: render.Form
         return runs.new_folder(typed["folder"], "eval")
 
     judge(context, asked, {}, place, typed["register"], typed["jobs"], form)
+
+
+def _own_is_meant(asked: Request, before: Path, judged: Sequence[str]) -> None:
+    """A folder may be somebody else's: code that it names runs only where it is named again. Raises UsageError."""
+    from kflow.errors import UsageError
+    from kflow.own import is_own
+
+    own = [name for name in asked.judged if is_own(name) and name not in judged]
+    if own:
+        raise UsageError(
+            f"{before} judges {own[0]}, which is code that would run here",
+            hint=f"where it is yours, say so: kflow evaluate {' '.join(own)} --resume {before}",
+        )
 
 
 def request_of(typed: Mapping[str, Any]) -> Request:

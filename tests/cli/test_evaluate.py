@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from kflow.evaluate.request import Request, write_request
+from kflow.rl.plan import Source
 from kflow.testing.postgres import Database
 from tests.cli.conftest import Kflow, refused
 
@@ -98,3 +100,14 @@ def test_what_cannot_be_is_one_sentence(
     assert all(word in done.err for word in words)
     assert "Traceback" not in done.err
     assert not (tmp_path / "evaluations").exists()
+
+
+def test_code_that_a_folder_names_runs_only_where_it_is_named_again(kflow: Kflow, tmp_path: Path) -> None:
+    (tmp_path / "strange.py").write_text("open('canary', 'w').close()\n")
+    folder = tmp_path / "eval_0001"
+    folder.mkdir()
+    write_request(
+        folder, Request(judged=("strange:Policy",), baselines=("hold",), source=Source(world="reverting")), {}
+    )
+    refused(kflow("evaluate", "--resume", "eval_0001"), 2, "strange:Policy", "kflow evaluate strange:Policy --resume")
+    assert not (tmp_path / "canary").exists()
