@@ -49,6 +49,7 @@ from kflow.testing.postgres import TestServer
 
 # The server of the tests: its disk is not what is tried here.
 _FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_DAY_US: Final = 86_400_000_000
 _POST: Final = b"POST /trade-api/v2/portfolio/events/orders HTTP"
 # What somebody else does to the account halts a market, and is no mismatch.
 _OTHERS: Final = frozenset({Difference.EXTERNAL_ORDER, Difference.EXTERNAL_FILL})
@@ -429,6 +430,8 @@ async def main(options: argparse.Namespace, clock: Clock, dsn: str, folder: Path
     async with battlefield(
         folder, dsn, seed=options.seed, preset=options.preset, markets=options.markets, clock=clock
     ) as ground:
+        for market in ground.exchange.clearing.markets:  # they would close after a day
+            ground.exchange.control.move_close(market, clock.wall_ns() // 1000 + 10 * _DAY_US)
         storm = Storm(ground, clock, rng, options.every)
         await storm.run(seconds)
         return figures(storm, options, seconds, time.monotonic() - began)
