@@ -39,7 +39,9 @@ export class Actor {
     mark($('actor-run'), 'title', actor.run);
     write($('actor-age'), actor.age_s === null ? UNKNOWN : `${duration(actor.age_s)} ago`);
     // An actor that gives no sign of life may have other orders and another position by now.
-    mark($('actor-holds'), 'data-old', actor.age_s === null || actor.age_s > OLD_S ? '' : null);
+    const old = actor.age_s === null || actor.age_s > OLD_S ? '' : null;
+    mark($('actor-holds'), 'data-old', old);
+    mark($('ladder'), 'data-own-old', old);
     write($('orders-more'), more(actor));
     write($('orders-none'), actor.orders_under_way === null ? UNKNOWN : 'None rests.');
     write($('positions-none'), actor.cash_e6 === null ? UNKNOWN : 'None.');
