@@ -25,6 +25,8 @@ class Supervisor:
     def __init__(self, address: str | None = None) -> None:
         """`address`: as in NOTIFY_SOCKET, a path or an abstract name that begins with @; None: nobody listens."""
         self._socket = _connected(address) if address else None
+        self._address = address
+        self._lost = False
         self._status = ""
 
     @classmethod
@@ -72,14 +74,22 @@ class Supervisor:
         if self._socket is None:
             return False
         try:
+            if self._lost:  # a manager that began anew has another socket under its name
+                self._socket.connect(_unix(self._address or ""))
             self._socket.send(words.encode())
         except TimeoutError:
             return False  # its buffer is full; what is said again and again is said the next time
         except OSError as error:
-            _log.warning("the service manager cannot be told anything any more: %s", error.strerror or error)
-            self.close()
+            if not self._lost:
+                _log.warning("the service manager cannot be told anything now: %s", error.strerror or error)
+            self._lost = True
             return False
+        self._lost = False
         return True
+
+
+def _unix(address: str) -> str:
+    return "\0" + address[1:] if address[0] == "@" else address
 
 
 def _connected(address: str) -> socket.socket | None:
@@ -89,7 +99,7 @@ def _connected(address: str) -> socket.socket | None:
     found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0))
     found.settimeout(_PATIENCE_S)
     try:
-        found.connect("\0" + address[1:] if address[0] == "@" else address)
+        found.connect(_unix(address))
     except OSError as error:
         found.close()
         _log.warning("the service manager at %s does not listen: %s", address, error.strerror or error)

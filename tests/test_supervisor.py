@@ -67,8 +67,11 @@ def test_a_manager_that_is_not_there_hinders_nobody(tmp_path: Path, caplog: pyte
         supervisor.ready()
     supervisor.alive()
     supervisor.alive()
-    assert not supervisor.listens
     assert len(caplog.records) == 3  # each told once
+    (tmp_path / "leaves").unlink(missing_ok=True)
+    with Manager(tmp_path / "leaves") as returned, closing(supervisor):
+        supervisor.alive()
+        assert returned.waiting() == ["WATCHDOG=1"]  # or it would be ended for nothing
 
 
 def test_a_manager_that_does_not_read_is_not_waited_for_long(tmp_path: Path) -> None:
